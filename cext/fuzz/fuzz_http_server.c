@@ -1,0 +1,162 @@
+/* The HTTP server fed through a socket pair in pieces: the first byte of the input seeds the sizes of the pieces and what
+ * the application does with each request. Nothing may crash, leak a buffer, answer twice, or leave a connection behind. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fc/http_server.h"
+
+#define BUDGET (5 * FC_NS_PER_MS)
+
+static fc_loop *loop;
+static fc_http_server server;
+static fc_http_req *parked;
+static uint32_t dice;
+
+static uint32_t roll(uint32_t n)
+{
+    dice = dice * 1664525u + 1013904223u;
+    return (dice >> 16) % n;
+}
+
+static void answer(fc_http_req *req)
+{
+    if (parked == req)
+        parked = NULL;
+    if (roll(16) == 0) {
+        fc_http_abort(req);
+        return;
+    }
+    bool keep = fc_http_may_keep(req);
+    fc_http_send_copy(req, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+    if (roll(4) == 0)
+        fc_http_flush(req);
+    fc_http_end(req, keep);
+}
+
+static void on_request(fc_http_req *req)
+{
+    switch (roll(5)) {
+    case 0:
+        parked = req; /* answered later, from outside */
+        break;
+    case 1:
+        fc_http_send_continue(req);
+        break;
+    case 2:
+        fc_http_pause(req);
+        parked = req;
+        break;
+    case 3:
+        answer(req); /* the body has not come */
+        break;
+    default:
+        break; /* answered when its body has ended */
+    }
+}
+
+static void on_refuse(fc_http_req *req, int status, const char *reason)
+{
+    if (status < 400 || status > 599 || !reason)
+        abort();
+    fc_http_end(req, false);
+}
+
+static void on_body(fc_http_req *req, fc_buf *buf, const char *p, size_t n)
+{
+    if (n == 0 || p < buf->data || p + n > buf->data + buf->used)
+        abort();
+    if (roll(8) == 0) {
+        fc_http_pause(req);
+        parked = req;
+    } else if (roll(8) == 0) {
+        answer(req);
+    }
+}
+
+static void on_body_end(fc_http_req *req, const char *base, const fc_http1_head *trailers)
+{
+    if (trailers && !base)
+        abort();
+    if (parked != req)
+        answer(req);
+}
+
+static void on_drain(fc_http_req *req) { (void)req; }
+
+static void on_failed(fc_http_req *req, fc_http_failure why)
+{
+    (void)why;
+    if (parked == req)
+        parked = NULL;
+    if (roll(2) && !req->ended)
+        fc_http_end(req, false);
+}
+
+static const fc_http_ops ops = {on_request, on_refuse, on_body, on_body_end, on_drain, on_failed};
+
+static void turn(int fd)
+{
+    char scrap[65536];
+    for (int i = 0; i < 20 && fc_loop_run(loop, 0, BUDGET) > 0; i++)
+        while (recv(fd, scrap, sizeof scrap, 0) > 0)
+            ;
+    if (parked && roll(2)) {
+        fc_http_req *req = parked;
+        if (roll(2) && !req->body_done) {
+            parked = NULL;
+            fc_http_resume(req);
+        } else {
+            answer(req);
+        }
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 2)
+        return 0;
+    loop = fc_loop_new(8u << 20);
+    fc_http_settings settings = fc_http_settings_default();
+    settings.body_bytes_max = 100000;
+    settings.fields_max = 16;
+    settings.parse.head_bytes_max = 4000;
+    settings.out_high = 100;
+    settings.out_low = 10;
+    fc_http_server_init(&server, loop, &ops, NULL, &settings);
+    dice = data[0] | (uint32_t)size << 8;
+    parked = NULL;
+    int pair[2];
+    if (!loop || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) < 0)
+        abort();
+    fc_addr peer = {0};
+    if (fc_http_server_adopt(&server, pair[0], &peer) < 0)
+        abort();
+    size_t at = 1;
+    for (unsigned rounds = 0; at < size && rounds < 10000; rounds++) {
+        size_t piece = roll(4) ? 1 + roll(64) : size - at;
+        ssize_t n = send(pair[1], data + at, piece < size - at ? piece : size - at, MSG_NOSIGNAL);
+        if (n > 0)
+            at += (size_t)n;
+        else if (errno != EAGAIN)
+            break;
+        turn(pair[1]);
+    }
+    if (roll(2))
+        shutdown(pair[1], SHUT_WR);
+    for (int i = 0; i < 4; i++)
+        turn(pair[1]);
+    if (roll(2))
+        fc_http_server_drain(&server);
+    turn(pair[1]);
+    fc_http_server_stop(&server);
+    while (fc_loop_run(loop, 0, BUDGET) > 0)
+        ;
+    if (server.stats.open || server.conns || parked || fc_bufpool_in_use(loop->bufs))
+        abort();
+    close(pair[1]);
+    fc_loop_free(loop);
+    return 0;
+}

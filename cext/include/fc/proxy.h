@@ -1,0 +1,185 @@
+/* fc/proxy.h - the reverse proxy: an HTTP/1.1 server whose application is other servers.
+ *
+ * A proxy takes requests from an fc_http_server, finds their route in an immutable table, leases a connection to an
+ * endpoint of the route's upstream and relays both bodies by reference, under watermarks, in constant memory. It never
+ * enters the interpreter. One exchange in its states (what the client or the upstream does can end it in any of them):
+ *
+ *    ROUTE --no route, bad path, limits--> answered by us (problem.c)
+ *      |  \  a credential nobody has seen yet: PARK until a verdict comes (fc/auth.h)
+ *    LEASE --busy, unreachable--> 502/503/504
+ *      |
+ *    AWAIT  request head sent, body streaming; the response head is awaited; 1xx are passed on
+ *      |                \  it dies before the first byte, or what else the route retries: LEASE again, if idempotent
+ *      |                   and attempts and the upstream's budget remain (retry.c)
+ *    RELAY  response head sent to the client; its body streaming          101: TUNNEL
+ *      |
+ *    DONE   log line, counters, connection back to the pool
+ *
+ * Framing on both sides is chosen here from parsed facts and never copied (RFC 9112 6, 11.2).
+ * A route table is reference-counted: exchanges finish on the table they began with.
+ * Everything belongs to one loop.
+ */
+#ifndef FC_PROXY_H
+#define FC_PROXY_H
+
+#include "fc/auth.h"
+#include "fc/date.h"
+#include "fc/hist.h"
+#include "fc/http_server.h"
+#include "fc/limit.h"
+#include "fc/logfile.h"
+#include "fc/router.h"
+#include "fc/status_set.h"
+#include "fc/upstream.h"
+
+typedef struct fc_proxy fc_proxy;
+typedef struct fc_route fc_route;
+typedef struct fc_route_table fc_route_table;
+typedef struct fc_exchange fc_exchange;
+
+/* --- what a route does ------------------------------------------------------------------------------------------- */
+
+typedef enum fc_host_mode { FC_HOST_PRESERVE, FC_HOST_UPSTREAM, FC_HOST_LITERAL } fc_host_mode;
+
+typedef enum fc_hash_on {
+    FC_HASH_CLIENT_IP,
+    FC_HASH_PATH,
+    FC_HASH_HEADER, /* first field of that name */
+    FC_HASH_COOKIE,
+    FC_HASH_QUERY,
+} fc_hash_on;
+
+/* One piece of a rewritten path. */
+typedef enum fc_part_kind { FC_PART_LITERAL, FC_PART_PARAM, FC_PART_TAIL } fc_part_kind;
+
+typedef struct fc_path_part {
+    fc_part_kind kind;
+    fc_slice text;   /* LITERAL: the bytes; PARAM: the parameter's name (empty: by number) */
+    uint32_t number; /* PARAM without name: which; TAIL: the path from this offset on */
+} fc_path_part;
+
+#define FC_STATUS_CLASSES 6
+
+/* Who may use a route. */
+typedef struct fc_route_auth {
+    const fc_auth_provider *const *providers; /* tried in this order */
+    uint32_t providers_len;
+    bool required;       /* false: a request without any credential goes on as nobody's */
+    uint64_t scopes;     /* all of these bits */
+    fc_slice scope_text; /* their names, for the challenge */
+} fc_route_auth;
+
+/* Longest head of a request or an answer, whatever the settings say. */
+#define FC_PROXY_HEAD_BYTES_MAX (60u * 1024u)
+
+/* When a request that reached an endpoint is sent to another one. Connects that fail are no retries: nothing was sent. */
+typedef enum fc_retry_on {
+    FC_RETRY_RESET = 1,   /* the connection ended before a byte of an answer */
+    FC_RETRY_TIMEOUT = 2, /* no first byte within first_byte_ms */
+} fc_retry_on;
+
+typedef struct fc_retry_policy {
+    uint32_t on;            /* fc_retry_on */
+    fc_status_set statuses; /* and answers with these */
+    bool any_method;        /* also methods that are not idempotent */
+} fc_retry_policy;
+
+struct fc_route {
+    fc_slice name;
+    fc_upstream *upstream;
+    const fc_path_part *parts; /* NULL: the path goes on as it is */
+    uint32_t parts_len;
+    fc_host_mode host_mode;
+    fc_slice host; /* LITERAL */
+    fc_hash_on hash_on;
+    fc_slice hash_name;
+    uint32_t first_byte_ms, between_bytes_ms, total_ms, tunnel_idle_ms; /* 0: no limit */
+    uint64_t body_bytes_max;                            /* 0: the listener's */
+    uint32_t attempts; /* times an idempotent request may be sent in all; connects that fail do not count */
+    fc_retry_policy retry;
+    bool log;
+    const fc_route_limits *limits; /* NULL: none */
+    const fc_route_auth *auth; /* NULL: everybody may */
+    uint32_t cells[FC_STATUS_CLASSES]; /* metric cells counting answers: 1xx .. 5xx, and none sent */
+};
+
+struct fc_route_table {
+    uint32_t refs;
+    fc_router *router;
+    fc_route *routes;
+    uint32_t routes_len;
+    const fc_slice *claimed; /* names of fields that tell upstreams who asks: clients' own are deleted, on all routes */
+    uint32_t claimed_len;
+    const fc_slice *secret_parameters; /* query parameters that carry credentials: their values are not logged */
+    uint32_t secret_parameters_len;
+    /* Frees routes and what they point at; called when the last exchange has let go. */
+    void (*release)(fc_route_table *table);
+};
+
+/* --- counters ---------------------------------------------------------------------------------------------------- */
+
+/* Cells of the process's metrics row (fc/metrics.h) that are not per route. */
+typedef enum fc_proxy_cell {
+    FC_CELL_BYTES_IN,
+    FC_CELL_BYTES_OUT,
+    FC_CELL_CONNECTS,          /* upstream connections opened */
+    FC_CELL_REUSES,            /* leases served from the pool */
+    FC_CELL_STALE_RETRIES,
+    FC_CELL_ENDPOINT_RETRIES,
+    FC_CELL_REFUSED,           /* heads that never became requests */
+    FC_CELL_UNROUTED,          /* 404, 405, bad paths */
+    FC_CELL_CLIENT_ABORTS,
+    FC_CELL_UPSTREAM_FAILURES, /* 502 and 504 of our making, and cut answers */
+    FC_CELL_LOG_DROPPED,
+    FC_CELL_COUNT
+} fc_proxy_cell;
+
+typedef struct fc_proxy_metrics {
+    uint64_t *row;                  /* NULL: counted nowhere */
+    uint32_t cell[FC_CELL_COUNT];
+    uint32_t duration_us;           /* histogram FC_HIST_LATENCY_US: request head complete to last byte queued */
+    uint32_t upstream_us;           /* histogram: lease to response head */
+    uint32_t unrouted[FC_STATUS_CLASSES]; /* as a route's cells, for requests that no route took */
+} fc_proxy_metrics;
+
+/* --- the proxy --------------------------------------------------------------------------------------------------- */
+
+typedef struct fc_proxy_settings {
+    fc_http_settings http;
+    const char *name;            /* our pseudonym in Via; a token */
+    const char *scheme;          /* "http", for X-Forwarded-Proto */
+    const fc_net *trusted;       /* peers whose forwarding fields are believed */
+    uint32_t trusted_len;
+    bool x_forwarded, forwarded; /* which fields we write (RFC 7239 for the second) */
+    uint32_t hops_max;           /* answers 508 when Via names us this often */
+    bool log_subject;            /* the log says who asked */
+    double log_sample;           /* share of requests that are logged, 0..1; failures always are */
+} fc_proxy_settings;
+
+struct fc_proxy {
+    fc_http_server server;
+    fc_proxy_settings settings;
+    fc_route_table *table;
+    fc_router_scratch *scratch;
+    fc_logfile *log;
+    fc_auth *auth;        /* NULL: no route of any table may ask for it */
+    fc_proxy_metrics metrics;
+    uint64_t random;      /* sampling and balancing, not secrets */
+    fc_hash_key hash_key; /* for consistent hashing: the same in all workers */
+    size_t name_len;
+    fc_date date;
+    uint32_t active;      /* exchanges under way */
+    uint64_t log_second; /* the second `log_time` stands for */
+    char log_time[19];
+    double log_share;
+};
+
+/* Settings, name and trusted nets are copied. 0 or -ENOMEM. */
+int fc_proxy_init(fc_proxy *proxy, fc_loop *loop, const fc_proxy_settings *settings, uint64_t seed);
+/* REQUIRES: the server has been stopped and its connections have gone. */
+void fc_proxy_close(fc_proxy *proxy);
+/* Take a table (with its caller's reference); the old one is let go. 0 or -ENOMEM. */
+int fc_proxy_set_table(fc_proxy *proxy, fc_route_table *table);
+void fc_route_table_unref(fc_route_table *table);
+
+#endif

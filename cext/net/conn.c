@@ -1,0 +1,237 @@
+#include "fc/conn.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void on_task(fc_loop *loop, fc_task *task);
+static void on_timer(fc_timer *timer, void *ctx);
+
+static void finish_connect(fc_conn *c)
+{
+    int err = 0;
+    socklen_t len = sizeof err;
+    if (getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+        err = errno;
+    c->connecting = false;
+    if (err)
+        c->ops->broken(c, -err);
+    else if (c->ops->connected)
+        c->ops->connected(c);
+}
+
+static void on_writable(fc_conn *c)
+{
+    c->writable = true;
+    if (c->connecting) {
+        finish_connect(c);
+        if (c->dead)
+            return;
+    }
+    if (!c->out.len)
+        return;
+    int rc = fc_conn_flush(c);
+    if (rc < 0) {
+        c->ops->broken(c, rc);
+        return;
+    }
+    if (c->over_high && c->out.bytes <= c->out_low) {
+        c->over_high = false;
+        if (c->ops->drain)
+            c->ops->drain(c);
+    }
+    if (!c->dead && !c->out.len && c->cut_short) {
+        c->cut_short = false;
+        if (c->ops->sent)
+            c->ops->sent(c);
+    }
+}
+
+static void on_events(fc_loop *loop, fc_io *io, uint32_t events)
+{
+    (void)loop;
+    fc_conn *c = FC_CONTAINER_OF(io, fc_conn, io);
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        c->readable = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP))
+        c->peer_closed = true;
+    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && (!c->writable || c->out.len || c->connecting))
+        on_writable(c);
+    if (c->dead)
+        return;
+    /* A reset arrives as ERR|HUP. Whoever is paused must hear of it too, or the exchange would live on for nobody. */
+    if (events & EPOLLERR)
+        c->reset = true;
+    if (c->reset && c->paused) {
+        c->ops->broken(c, -ECONNRESET);
+        return;
+    }
+    if (c->readable && !c->paused)
+        c->ops->read(c);
+}
+
+static int start(fc_conn *c, fc_loop *loop, int fd, const fc_conn_ops *ops)
+{
+    c->io = (fc_io){.fn = on_events, .fd = fd};
+    c->loop = loop;
+    c->ops = ops;
+    c->deadline_ms = 0;
+    c->timer = (fc_timer){.fn = on_timer};
+    c->task = (fc_task){.fn = on_task};
+    c->readable = c->peer_closed = c->reset = c->paused = c->over_high = c->cut_short = c->closing = c->dead = false;
+    fc_outq_init(&c->out);
+    return fc_loop_watch(loop, &c->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+}
+
+int fc_conn_open(fc_conn *c, fc_loop *loop, int fd, const fc_conn_ops *ops)
+{
+    c->writable = true; /* a fresh socket takes bytes; the first flush finds out otherwise */
+    c->connecting = false;
+    return start(c, loop, fd, ops);
+}
+
+int fc_conn_connect(fc_conn *c, fc_loop *loop, const struct sockaddr *addr, uint32_t addr_len, const fc_conn_ops *ops)
+{
+    int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int one = 1;
+    if (addr->sa_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int rc = connect(fd, addr, addr_len) < 0 ? -errno : 0;
+    if (rc < 0 && rc != -EINPROGRESS) {
+        close(fd);
+        return rc;
+    }
+    /* Even a connect that succeeded at once is reported from the loop, so that callers see one order of events. */
+    c->writable = false;
+    c->connecting = true;
+    rc = start(c, loop, fd, ops);
+    if (rc < 0)
+        close(fd);
+    return rc;
+}
+
+void fc_conn_close(fc_conn *c)
+{
+    if (c->dead)
+        return;
+    c->dead = true;
+    /* Not left to close(2): a child forked at this moment would keep the registration alive, and with it a pointer to us. */
+    fc_loop_unwatch(c->loop, &c->io);
+    close(c->io.fd);
+    c->io.fd = -1;
+    fc_loop_timer_cancel(c->loop, &c->timer);
+    fc_outq_clear(&c->out);
+    fc_loop_later(c->loop, &c->task);
+}
+
+void fc_conn_abort(fc_conn *c)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (!c->dead)
+        setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    fc_conn_close(c);
+}
+
+static void on_task(fc_loop *loop, fc_task *task)
+{
+    (void)loop;
+    fc_conn *c = FC_CONTAINER_OF(task, fc_conn, task);
+    if (c->dead)
+        c->ops->closed(c);
+    else if (c->readable && !c->paused)
+        c->ops->read(c);
+}
+
+ssize_t fc_conn_recv(fc_conn *c, void *p, size_t n)
+{
+    for (;;) {
+        ssize_t got = recv(c->io.fd, p, n, 0);
+        if (got >= 0) {
+            /* Drained, unless the end of the stream is still to be read behind these bytes. */
+            if ((size_t)got < n && !c->peer_closed)
+                c->readable = false;
+            return got;
+        }
+        if (errno == EINTR)
+            continue;
+        c->readable = false;
+        return -errno;
+    }
+}
+
+void fc_conn_pause(fc_conn *c) { c->paused = true; }
+
+void fc_conn_resume(fc_conn *c)
+{
+    if (!c->paused)
+        return;
+    c->paused = false;
+    if (c->readable && !c->dead)
+        fc_loop_later(c->loop, &c->task);
+}
+
+void fc_conn_again(fc_conn *c) { fc_loop_later(c->loop, &c->task); }
+
+int fc_conn_write_copy(fc_conn *c, const char *p, size_t n)
+{
+    while (n) {
+        fc_buf *buf = fc_buf_get(c->loop->bufs, n < FC_BUF_LARGE ? n : FC_BUF_LARGE);
+        if (!buf)
+            return -ENOMEM;
+        size_t part = n < buf->cap ? n : buf->cap;
+        memcpy(buf->data, p, part);
+        int rc = fc_outq_push(&c->out, buf, buf->data, part);
+        fc_buf_unref(buf);
+        if (rc < 0)
+            return rc;
+        p += part;
+        n -= part;
+    }
+    return 0;
+}
+
+int fc_conn_flush(fc_conn *c)
+{
+    if (!c->writable) {
+        c->cut_short = c->out.len > 0;
+        c->over_high |= fc_conn_full(c);
+        return 0;
+    }
+    int rc = fc_outq_send(&c->out, c->io.fd);
+    if (rc == -EAGAIN) {
+        c->writable = false;
+        c->cut_short = true;
+        c->over_high |= fc_conn_full(c);
+        return 0;
+    }
+    return rc;
+}
+
+void fc_conn_shutdown_write(fc_conn *c) { shutdown(c->io.fd, SHUT_WR); }
+
+static void on_timer(fc_timer *timer, void *ctx)
+{
+    fc_conn *c = FC_CONTAINER_OF(timer, fc_conn, timer);
+    fc_loop *loop = ctx;
+    if (!c->deadline_ms)
+        return;
+    if (c->deadline_ms > fc_loop_now_ms(loop)) {
+        fc_loop_timer(loop, timer, c->deadline_ms);
+        return;
+    }
+    c->deadline_ms = 0;
+    c->ops->timeout(c);
+}
+
+void fc_conn_deadline(fc_conn *c, uint64_t at_ms)
+{
+    c->deadline_ms = at_ms;
+    if (at_ms && (!fc_timer_armed(&c->timer) || c->timer.at > at_ms))
+        fc_loop_timer(c->loop, &c->timer, at_ms);
+}

@@ -1,0 +1,217 @@
+/* exchange.h - one request on its way through the proxy; shared by the files of this folder only. */
+#ifndef FC_PROXY_EXCHANGE_H
+#define FC_PROXY_EXCHANGE_H
+
+#include "fc/auth.h"
+#include "fc/proxy.h"
+#include "fc/text.h"
+
+/* An X-Request-Id of a trusted proxy is taken up to this length; UUIDs and ULIDs are shorter. */
+#define FC_REQUEST_ID_MAX 64
+
+enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_LEASE, EX_AWAIT, EX_RELAY, EX_TUNNEL };
+
+struct fc_exchange {
+    fc_lease lease;
+    fc_http_req *req;
+    fc_route_table *table;  /* held */
+    const fc_route *route;  /* NULL while none is known */
+    fc_buf *head_out;       /* our request head; kept until the response begins, for a retry */
+    fc_buf *in;             /* received from the upstream, not used yet: data[pos .. used) */
+    uint32_t head_out_len;
+    uint32_t pos, last_len;
+    uint32_t sends;         /* times the head was written to a connection */
+    uint8_t state;
+    bool request_chunked;   /* how we frame the request body */
+    bool request_done;      /* all of it has been queued for the upstream */
+    bool body_sent;         /* some of the body has been queued: no retry any more */
+    bool deaf;              /* writing to the upstream failed: only what it said before is still read */
+    bool client_fin;        /* in a tunnel: the client has ended its side */
+    bool answered;          /* a final response head has been queued for the client */
+    bool upgrade;           /* the client asked, and we passed it on */
+    bool keep_client;
+    bool reply_chunked;     /* how we frame the reply body */
+    bool upstream_reusable;
+    bool reply_trailers;    /* the reply's last chunk is behind us */
+    bool finished;
+    uint8_t interims;       /* 1xx passed on so far */
+    uint8_t reply_framing;  /* how the upstream frames it */
+    uint16_t status;
+    uint64_t reply_left;
+    fc_chunked reply_chunks;
+    uint64_t reply_bytes;   /* body bytes relayed */
+    uint64_t hash;          /* for consistent hashing */
+    size_t out_mark;        /* request bytes still queued when the upstream's deadline was last moved */
+    uint64_t leased_ns, first_byte_ns;
+    fc_timer total;
+    fc_task flush;          /* request bytes are sent once per batch */
+    fc_buf *req_mem;        /* what `flush` lives in, held while it is queued */
+    fc_buf *framing;        /* chunk heads and trailers of the request */
+    fc_slice subject;       /* who asks, once authenticated; memory the exchange holds */
+    fc_buf *limited;        /* what the route's limits said (limit.c); NULL without limits */
+    const char *error;      /* one word for the log, from PROTOCOL.md; NULL when all went well */
+    char request_id[FC_REQUEST_ID_MAX]; /* the client's where a trusted proxy sent it, or 16 hex digits of ours */
+    uint8_t request_id_len;
+    uint8_t auth_reason;    /* why nobody is known yet: fc_auth_reason */
+    uint32_t auth_next;     /* provider of the route that is asked next */
+    fc_auth_wait wait;      /* in EX_PARK */
+    fc_buf *identity;       /* the verdict; what subject and the next point into */
+    fc_slice identity_fields; /* header lines that tell the upstream */
+};
+
+static inline fc_exchange *exchange_of(fc_http_req *req) { return (fc_exchange *)fc_http_app(req); }
+static inline fc_proxy *proxy_of(const fc_http_req *req) { return (fc_proxy *)req->server->app; }
+
+static inline void count(fc_proxy *proxy, fc_proxy_cell cell, uint64_t n)
+{
+    if (proxy->metrics.row)
+        proxy->metrics.row[proxy->metrics.cell[cell]] += n;
+}
+
+/* --- heads.c: what we say to the other side ---------------------------------------------------------------------- */
+
+/* The request head for the upstream, in ex->head_out, but for its end. 0, or the status to answer with. */
+int exchange_build_request(fc_exchange *ex, const fc_router_match *match);
+/* Complete it for the endpoint that was leased. False when it does not fit. */
+bool exchange_seal_request(fc_exchange *ex);
+void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head *head, fc_text *out);
+void exchange_build_interim(fc_exchange *ex, const char *base, const fc_http1_head *head, fc_text *out);
+/* The client as far as trusted proxies tell. */
+fc_addr exchange_client(const fc_http_req *req);
+/* The value of the first field, cookie or query parameter of that name; empty when there is none. */
+fc_slice exchange_field(const fc_http_req *req, fc_slice name);
+fc_slice exchange_cookie(const fc_http_req *req, fc_slice name);
+fc_slice exchange_query(const fc_http_req *req, fc_slice name);
+/* The same, but empty also when there are several. */
+fc_slice exchange_only_field(const fc_http_req *req, fc_slice name);
+fc_slice exchange_only_cookie(const fc_http_req *req, fc_slice name);
+fc_slice exchange_only_query(const fc_http_req *req, fc_slice name);
+/* The host asked for, in `lower`: lower case, without port, cut to the longest a name can be. */
+#define FC_HOST_MAX 256
+fc_slice exchange_host(const fc_http_req *req, char lower[FC_HOST_MAX]);
+
+/* The number in Max-Forwards; false without a valid one. */
+bool exchange_max_forwards(const fc_http_req *req, uint64_t *hops);
+/* X_Forwarded_For reaches CGI and WSGI applications under the same name as X-Forwarded-For. */
+bool exchange_shadows_forwarding(fc_slice name);
+
+/* --- problem.c: answers of our own (RFC 9457) -------------------------------------------------------------------- */
+
+/* The rows of the table in the gateway's PROTOCOL.md: status, type, word in the log. */
+enum problem {
+    PROBLEM_BAD_REQUEST,
+    PROBLEM_NO_ROUTE,
+    PROBLEM_METHOD,
+    PROBLEM_HEADER_TIMEOUT,
+    PROBLEM_BODY_TIMEOUT,
+    PROBLEM_BODY_TOO_LARGE,
+    PROBLEM_URL_TOO_LONG,
+    PROBLEM_QUOTA,
+    PROBLEM_EXPECTATION,
+    PROBLEM_HEADER_TOO_LARGE,
+    PROBLEM_UNKNOWN_CODING,
+    PROBLEM_BAD_ANSWER,
+    PROBLEM_UPSTREAM_CLOSED,
+    PROBLEM_CONNECT_FAILED,
+    PROBLEM_NO_TARGET,
+    PROBLEM_NO_HEALTHY_TARGET,
+    PROBLEM_BREAKER_OPEN,
+    PROBLEM_OVERLOADED,
+    PROBLEM_CONNECT_TIMEOUT,
+    PROBLEM_SEND_TIMEOUT,
+    PROBLEM_FIRST_BYTE_TIMEOUT,
+    PROBLEM_TOTAL_TIMEOUT,
+    PROBLEM_VERSION,
+    PROBLEM_LOOP,
+    PROBLEM_AUTH, /* and one for each fc_auth_reason */
+    PROBLEM_COUNT = PROBLEM_AUTH + FC_AUTH_REASON_COUNT
+};
+
+/* The problem for a status with which the server refuses a head. */
+enum problem problem_of(int status);
+/* Queue a complete answer and end the request. `extra` are further header lines with CRLF, or NULL. */
+void problem_answer(fc_exchange *ex, enum problem problem, const char *detail, const char *extra);
+/* With further members of the document, each after a comma; or NULL. */
+void problem_answer_with(fc_exchange *ex, enum problem problem, const char *detail, const char *extra,
+                         const char *members);
+
+/* OPTIONS that ends here: 204 with what we can do. */
+void problem_options(fc_exchange *ex);
+
+/* --- limit.c: the route's limits (fc/limit.h) -------------------------------------------------------------------- */
+
+/* Those that need no user, or those that do. False: the request was refused and answered. REQUIRES: the route has some. */
+bool exchange_limit(fc_exchange *ex, bool knows_user);
+/* For the head of the answer; REQUIRES ex->limited. */
+size_t exchange_limit_room(const fc_exchange *ex);
+void exchange_limit_fields(const fc_exchange *ex, fc_text *out);
+/* Which limit refused the request, and which would have if it were no dry run; NULL: none. */
+const fc_limit *exchange_limit_refused(const fc_exchange *ex);
+const fc_limit *exchange_limit_would(const fc_exchange *ex);
+/* The request is over: places are free, counters know. REQUIRES ex->limited. */
+void exchange_limit_end(fc_exchange *ex);
+
+/* --- auth.c ------------------------------------------------------------------------------------------------------- */
+
+/* REQUIRES: the route asks for it. True: go on, ex->subject says for whom. False: answered, or parked until a verdict
+ * comes; then exchange_go_on is called. */
+bool exchange_authenticate(fc_exchange *ex);
+/* Does a provider of this table write this field? Then clients may not, on any route. */
+bool exchange_claims_field(const fc_route_table *table, fc_slice name);
+/* Is this the credential of a provider that keeps it from the upstream? The route has such. */
+bool exchange_withholds(const fc_exchange *ex, const fc_http1_field *field);
+/* "?" and the query without such credentials; nothing when nothing is left. */
+void exchange_put_query(fc_text *out, const fc_exchange *ex, fc_slice query);
+/* The query for the log, without values of parameters that carry credentials; cut to the room. Its length. */
+size_t exchange_hide_secrets(const fc_route_table *table, fc_slice query, char *room, size_t room_len);
+
+/* --- access_log.c ------------------------------------------------------------------------------------------------- */
+
+void access_log_write(fc_exchange *ex);
+
+/* --- exchange.c: beginning and end --------------------------------------------------------------------------------- */
+
+extern const fc_http_ops exchange_http_ops;
+/* Find the route of the table it holds again, and forward. */
+void exchange_go_on(fc_exchange *ex);
+/* Counters, log line, references: the exchange is over whichever way. */
+void exchange_finish(fc_exchange *ex);
+/* The upstream failed us: answer with a problem, or cut an answer that has begun. */
+void exchange_fail(fc_exchange *ex, enum problem problem, const char *detail, const char *extra);
+/* The answer cannot be completed: the client learns it from the missing end. */
+void exchange_cut(fc_exchange *ex);
+
+static inline fc_conn *exchange_upstream(fc_exchange *ex) { return &ex->lease.conn->conn; }
+static inline fc_loop *exchange_loop(fc_exchange *ex) { return ex->req->server->loop; }
+
+/* --- forward.c: towards the upstream ------------------------------------------------------------------------------- */
+
+void exchange_acquire(fc_exchange *ex, bool fresh);
+void exchange_on_ready(fc_lease *lease);
+void exchange_on_lease_failed(fc_lease *lease, fc_lease_failure why);
+void exchange_on_body(fc_http_req *req, fc_buf *buf, const char *p, size_t n);
+void exchange_on_body_end(fc_http_req *req, const char *base, const fc_http1_head *trailers);
+void exchange_on_flush(fc_loop *loop, fc_task *task);
+void exchange_pass_fin(fc_exchange *ex);
+/* The upstream must do something within this time; 0: it need not. */
+void exchange_watch(fc_exchange *ex, uint32_t in_ms);
+int exchange_put_last_chunk(fc_exchange *ex, fc_conn *to, const char *base, const fc_http1_head *trailers);
+/* --- retry.c: the same request at another endpoint ------------------------------------------------------------------ */
+
+/* True: it is on its way again, or has ended; the exchange must not be touched further. */
+bool exchange_retry_lost(fc_exchange *ex);
+bool exchange_retry_timeout(fc_exchange *ex);
+/* The answer's head is at hand. reusable: and nothing of it is left to read. */
+bool exchange_retry_status(fc_exchange *ex, uint32_t status, bool reusable);
+
+/* The upstream's connection has ended. clean_end: by FIN, which is how some answers end. */
+void exchange_lost(fc_exchange *ex, bool clean_end);
+
+/* --- relay.c: from the upstream ------------------------------------------------------------------------------------ */
+
+extern const fc_lease_ops exchange_lease_ops;
+/* The reply has been passed on to its end. */
+void exchange_complete(fc_exchange *ex);
+void exchange_drop_input(fc_exchange *ex);
+
+#endif

@@ -1,0 +1,241 @@
+/* Limits of a route on a request: who is counted, what is charged, what is given back. The rules are in fc/limit.h. */
+#include "exchange.h"
+
+/* A query value longer than this is counted by its bytes as sent. */
+#define DECODED_MAX 4096
+
+struct fc_limit_state {
+    uint32_t n, told;        /* uses, and those that admitted answers carry */
+    const fc_limit *refused; /* the first that refused */
+    const fc_limit *would;   /* the first dry-run one that would have */
+    fc_limit_use uses[FC_LIMITS_MAX];
+};
+
+_Static_assert(sizeof(struct fc_limit_state) <= FC_BUF_SMALL, "fits a small buffer");
+
+static struct fc_limit_state *state_of(const fc_exchange *ex) { return (struct fc_limit_state *)(void *)ex->limited->data; }
+
+static void count_limit(fc_proxy *proxy, const fc_limit *limit, fc_limit_cell cell)
+{
+    if (proxy->metrics.row)
+        proxy->metrics.row[limit->cells[cell]]++;
+}
+
+/* --- the key ----------------------------------------------------------------------------------------------------- */
+
+struct scratch {
+    fc_addr client;
+    char host[FC_HOST_MAX], decoded[DECODED_MAX];
+};
+
+static fc_slice part_value(const fc_exchange *ex, const fc_limit *limit, const fc_limit_part *part, struct scratch *s)
+{
+    const fc_http_req *req = ex->req;
+    fc_slice value;
+    switch (part->by) {
+    case FC_LIMIT_IP:
+        s->client = exchange_client(req);
+        fc_limit_mask(limit, &s->client);
+        return (fc_slice){(const char *)s->client.ip, sizeof s->client.ip};
+    case FC_LIMIT_USER:
+        return ex->subject;
+    case FC_LIMIT_ROUTE:
+        return ex->route->name;
+    case FC_LIMIT_HOST:
+        return exchange_host(req, s->host);
+    case FC_LIMIT_HEADER:
+        return exchange_only_field(req, part->name);
+    case FC_LIMIT_COOKIE:
+        return exchange_only_cookie(req, part->name);
+    case FC_LIMIT_QUERY:
+        break;
+    }
+    value = exchange_only_query(req, part->name);
+    size_t n;
+    return fc_limit_decode(value, s->decoded, sizeof s->decoded, &n) ? (fc_slice){s->decoded, n} : value;
+}
+
+/* Values are hashed one by one, because the scratch holds one of a kind. */
+static uint64_t print_of(const fc_exchange *ex, const fc_limit *limit)
+{
+    struct scratch scratch;
+    uint64_t hashes[FC_LIMIT_PARTS_MAX];
+    for (uint32_t i = 0; i < limit->parts_len; i++) {
+        fc_slice value = part_value(ex, limit, &limit->parts[i], &scratch);
+        hashes[i] = fc_hash(limit->key, value.p, value.n);
+    }
+    return fc_limit_print(limit, hashes);
+}
+
+/* --- charging ---------------------------------------------------------------------------------------------------- */
+
+static void take_place(fc_limit_use *use)
+{
+    const fc_limit *limit = use->limit;
+    uint32_t held;
+    use->place = fc_inflight_acquire(limit->places, use->print, limit->at_once, &held);
+    bool allowed = use->place >= 0 || (use->place == FC_INFLIGHT_FULL && !limit->full_refuses);
+    use->answer = (fc_gcra_answer){
+        .limit = limit->at_once,
+        .remaining = allowed && held < limit->at_once ? limit->at_once - held : 0,
+        .allowed = allowed,
+    };
+    if (use->place < 0)
+        use->place = -1;
+}
+
+static void give_back(fc_limit_use *use, uint64_t now_ns)
+{
+    const fc_limit *limit = use->limit;
+    if (use->place >= 0) {
+        fc_inflight_release(limit->places, use->place, use->print);
+        use->place = -1;
+    }
+    if (use->charged) {
+        fc_limiter_refund(limit->table, &limit->quota, use->print, limit->cost);
+        fc_limiter_peek(limit->table, &limit->quota, use->print, now_ns, limit->cost, &use->answer);
+        use->answer.allowed = true; /* it did admit */
+        use->charged = false;
+    }
+}
+
+/* Those that may refuse: places first, because they are given back without a trace, then all rates or none. */
+static bool charge(fc_limit_use *uses, uint32_t n, uint64_t now_ns)
+{
+    fc_limiter_limit rates[FC_LIMITS_MAX];
+    fc_limit_use *by_rate[FC_LIMITS_MAX];
+    uint32_t len = 0;
+    bool allowed = true;
+    for (uint32_t i = 0; i < n; i++) {
+        const fc_limit *limit = uses[i].limit;
+        if (limit->dry_run)
+            continue;
+        if (limit->table) {
+            rates[len] = (fc_limiter_limit){
+                .limiter = limit->table, .quota = &limit->quota, .print = uses[i].print, .cost = limit->cost};
+            by_rate[len++] = &uses[i];
+        } else {
+            take_place(&uses[i]);
+            allowed = allowed && uses[i].answer.allowed;
+        }
+    }
+    if (allowed)
+        allowed = fc_limiter_hit_all(rates, len, now_ns);
+    else
+        for (uint32_t i = 0; i < len; i++)
+            fc_limiter_peek(rates[i].limiter, rates[i].quota, rates[i].print, now_ns, rates[i].cost, &rates[i].answer);
+    for (uint32_t i = 0; i < len; i++) {
+        by_rate[i]->answer = rates[i].answer;
+        by_rate[i]->charged = allowed && !rates[i].full;
+    }
+    return allowed;
+}
+
+static void try_dry(struct fc_limit_state *state, fc_limit_use *use, uint64_t now_ns)
+{
+    const fc_limit *limit = use->limit;
+    if (limit->table)
+        use->charged = fc_limiter_hit(limit->table, &limit->quota, use->print, now_ns, limit->cost, &use->answer) &&
+                       use->answer.allowed;
+    else
+        take_place(use);
+    if (!use->answer.allowed && !state->would)
+        state->would = limit;
+}
+
+/* --- answering --------------------------------------------------------------------------------------------------- */
+
+static void refuse(fc_exchange *ex, struct fc_limit_state *state)
+{
+    char lines[64 + FC_LIMITS_MAX * (FC_LIMIT_POLICY_MAX + FC_LIMIT_NAME_MAX + 48)];
+    char members[64 + FC_LIMITS_MAX * (FC_LIMIT_NAME_MAX + 4)];
+    fc_text out = fc_text_at(lines, sizeof lines - 1), json = fc_text_at(members, sizeof members - 1);
+    FC_TEXT_LIT(&json, ",\"violated-policies\":[");
+    for (uint32_t i = 0; i < state->n; i++) {
+        const fc_limit *limit = state->uses[i].limit;
+        if (limit->dry_run || state->uses[i].answer.allowed)
+            continue;
+        if (state->refused)
+            FC_TEXT_LIT(&json, ",");
+        else
+            state->refused = limit;
+        FC_TEXT_LIT(&json, "\"");
+        fc_text_slice(&json, limit->name);
+        FC_TEXT_LIT(&json, "\"");
+        count_limit(proxy_of(ex->req), limit, FC_LIMIT_REFUSED);
+    }
+    FC_TEXT_LIT(&json, "]");
+    FC_TEXT_LIT(&out, "Retry-After: ");
+    fc_text_u64(&out, fc_limit_retry_after(state->uses, state->n));
+    FC_TEXT_LIT(&out, "\r\n");
+    fc_limit_put_fields(&out, state->uses, state->n, true);
+    *out.p = *json.p = 0;
+    problem_answer_with(ex, PROBLEM_QUOTA, "a limit on requests is used up", lines, members);
+}
+
+bool exchange_limit(fc_exchange *ex, bool knows_user)
+{
+    fc_loop *loop = exchange_loop(ex);
+    const fc_route_limits *set = ex->route->limits;
+    if (!ex->limited) {
+        ex->limited = fc_buf_get(loop->bufs, sizeof(struct fc_limit_state));
+        if (!ex->limited) {
+            problem_answer(ex, PROBLEM_OVERLOADED, "out of buffers", NULL);
+            return false;
+        }
+        struct fc_limit_state *fresh = state_of(ex);
+        fresh->n = fresh->told = 0;
+        fresh->refused = fresh->would = NULL;
+    }
+    struct fc_limit_state *state = state_of(ex);
+    uint32_t first = state->n;
+    for (uint32_t i = 0; i < set->len; i++) {
+        const fc_limit *limit = set->limits[i];
+        if (limit->needs_user != knows_user)
+            continue;
+        fc_limit_use *use = &state->uses[state->n++];
+        state->told += limit->tells && !limit->dry_run;
+        use->limit = limit;
+        use->print = print_of(ex, limit);
+        use->place = -1;
+        use->charged = false;
+        use->answer = (fc_gcra_answer){.allowed = true};
+    }
+    if (!charge(state->uses + first, state->n - first, loop->now_ns)) {
+        for (uint32_t i = 0; i < state->n; i++)
+            give_back(&state->uses[i], loop->now_ns);
+        refuse(ex, state);
+        return false;
+    }
+    for (uint32_t i = first; i < state->n; i++)
+        if (state->uses[i].limit->dry_run)
+            try_dry(state, &state->uses[i], loop->now_ns);
+    return true;
+}
+
+size_t exchange_limit_room(const fc_exchange *ex) { return fc_limit_fields_room(state_of(ex)->told); }
+
+void exchange_limit_fields(const fc_exchange *ex, fc_text *out)
+{
+    const struct fc_limit_state *state = state_of(ex);
+    fc_limit_put_fields(out, state->uses, state->n, false);
+}
+
+const fc_limit *exchange_limit_refused(const fc_exchange *ex) { return ex->limited ? state_of(ex)->refused : NULL; }
+
+const fc_limit *exchange_limit_would(const fc_exchange *ex) { return ex->limited ? state_of(ex)->would : NULL; }
+
+void exchange_limit_end(fc_exchange *ex)
+{
+    struct fc_limit_state *state = state_of(ex);
+    for (uint32_t i = 0; i < state->n; i++) {
+        fc_limit_use *use = &state->uses[i];
+        if (use->place >= 0)
+            fc_inflight_release(use->limit->places, use->place, use->print);
+        if (state->refused)
+            continue;
+        count_limit(proxy_of(ex->req), use->limit, use->answer.allowed ? FC_LIMIT_ADMITTED : FC_LIMIT_DRY);
+    }
+    fc_buf_unref(ex->limited);
+    ex->limited = NULL;
+}

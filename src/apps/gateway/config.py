@@ -1,0 +1,209 @@
+"""Loading of the gateway's settings: the one entry the command, gunicorn.conf.py and tests use.
+
+loaded = load_settings("gateway.yaml")       or load_settings(text=...)
+if loaded.problems: for problem in loaded.problems: print(problem)      file:line:column: path: message
+gateway = loaded.settings                                               apps.gateway.config_model.Gateway, frozen
+"""
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any, TypeVar
+
+from pydantic import SecretStr, ValidationError
+
+from apps.gateway import config_checks as checks
+from apps.gateway import provider_keys
+from apps.gateway.config_auth import Auth, Provider
+from apps.gateway.config_base import Section, listed
+from apps.gateway.config_health import Finding
+from apps.gateway.config_limits import RateLimit, check_limit, check_named
+from apps.gateway.config_model import Gateway, Route, Upstream
+from apps.gateway.routing import check_table
+from apps.settings import Loaded, load
+from apps.units import Address, parse_address
+from apps.yaml_source import Bounds, Path, Problem
+
+Kind = TypeVar("Kind", bound=Section)
+
+PREFIX = "FASTCORE_GATEWAY_"
+LONGEST_TOKEN = 4096
+
+
+class FileError(Exception):
+    """The settings file cannot be read; `errno` says why."""
+
+    def __init__(self, file: str, error: OSError):
+        super().__init__(f"{file}: {error.strerror or error}")
+        self.errno = error.errno
+
+
+def load_settings(
+    file: str | None = None,
+    *,
+    text: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[Path, tuple[str, Any]] | None = None,
+) -> Loaded[Gateway]:
+    """Reads, layers, validates and cross-checks. Raises FileError when the file cannot be read, nothing else.
+
+    file: path of a YAML file; None runs on the other layers alone. text: its content, if it is at hand already.
+    environ: os.environ unless given. flags: setting's path to (flag's name, value).
+    """
+    if text is None:
+        text = _read(file) if file else ""
+    loaded = load(
+        Gateway,
+        PREFIX,
+        text=text,
+        file=file or ("<text>" if text else ""),
+        environ=os.environ if environ is None else environ,
+        flags=flags,
+    )
+    for path, message in _findings(loaded, os.environ if environ is None else environ):
+        loaded.problems.append(loaded.problem(path, message))
+    if loaded.settings and not loaded.problems:
+        loaded.settings = _with_token(loaded, loaded.settings)
+    if loaded.problems:
+        loaded.settings = None
+        loaded.problems.sort(key=_place)
+    return loaded
+
+
+def _place(problem: Problem) -> tuple[int, int]:
+    return (problem.position.line, problem.position.column) if problem.position else (0, 0)
+
+
+def _read(file: str) -> str:
+    try:
+        with FilePath(file).open("rb") as stream:
+            # One byte over the bound is enough for the parser to say that the file is too large.
+            return stream.read(Bounds().file_bytes + 1).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(file, OSError(errno.EILSEQ, f"not UTF-8 at byte {error.start}")) from None
+    except OSError as error:
+        raise FileError(file, error) from None
+
+
+def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Cross-checks over what is valid; sections that are not have been reported already."""
+    data = loaded.data
+    upstreams = _valid_upstreams(loaded)
+    routes = _valid_routes(loaded)
+    listen, control = _addresses(loaded)
+    if control is not None:
+        has_token = data.get("control_token") is not None or data.get("control_token_file") is not None
+        yield from checks.check_addresses(listen, control, has_token)
+    if data.get("control_token") is not None and data.get("control_token_file") is not None:
+        yield ("control_token_file",), "control_token and control_token_file exclude each other"
+    if data.get("control_token") == "":
+        yield ("control_token",), "an empty token protects nothing"
+    for name, upstream in upstreams.items():
+        yield from checks.check_upstream(name, upstream)
+    for index, raw in enumerate(_listed(data.get("routes"))):
+        if isinstance(raw, dict):
+            yield from checks.check_route_shape(index, raw)
+    named = set(data["upstreams"]) if isinstance(data.get("upstreams"), dict) else set()
+    for index, route in routes.items():
+        yield from checks.check_route(index, route, named)
+    yield from checks.check_names(routes)
+    yield from _limit_findings(loaded, routes)
+    yield from _auth_findings(loaded, routes, environ)
+    yield from check_table(routes)
+
+
+def _auth_findings(
+    loaded: Loaded[Gateway], routes: Mapping[int, Route], environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    raw = loaded.data.get("auth")
+    raw = raw.get("providers") if isinstance(raw, dict) else None
+    named = raw if isinstance(raw, dict) else {}
+    # With settings at hand these very objects are checked, as they keep what is read from files.
+    valid = dict(loaded.settings.auth.providers) if loaded.settings else _valid(Provider, named.items())
+    for name, provider in valid.items():
+        yield from provider_keys.check_provider(name, provider, environ)
+    yield from provider_keys.check_claimed(Auth.model_construct(providers=valid))
+    for index, route in routes.items():
+        if route.auth is not None:
+            yield from provider_keys.check_route_auth(("routes", index, "auth"), route.auth, set(named))
+    yield from provider_keys.check_scopes(route.auth for route in routes.values() if route.auth)
+
+
+def _limit_findings(loaded: Loaded[Gateway], routes: Mapping[int, Route]) -> Iterator[Finding]:
+    raw = loaded.data.get("rate_limits")
+    for name, limit in _valid(RateLimit, raw.items() if isinstance(raw, dict) else ()).items():
+        yield from check_limit(name, limit)
+    known = list(raw) if isinstance(raw, dict) else []
+    defaults = listed(loaded.data.get("default_rate_limits"))
+    yield from check_named(
+        ("default_rate_limits",), [name for name in _listed(defaults) if isinstance(name, str)], known
+    )
+    for index, route in routes.items():
+        yield from check_named(("routes", index, "rate_limits"), route.rate_limits or (), known)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _valid_upstreams(loaded: Loaded[Gateway]) -> dict[str, Upstream]:
+    if loaded.settings:
+        return dict(loaded.settings.upstreams)
+    raw = loaded.data.get("upstreams")
+    return _valid(Upstream, raw.items() if isinstance(raw, dict) else ())
+
+
+def _valid_routes(loaded: Loaded[Gateway]) -> dict[int, Route]:
+    if loaded.settings:
+        return dict(enumerate(loaded.settings.routes))
+    return _valid(Route, enumerate(_listed(loaded.data.get("routes"))))
+
+
+def _valid(kind: type[Kind], items: Iterable[tuple[Any, Any]]) -> dict[Any, Kind]:
+    found = {}
+    for key, raw in items:
+        try:
+            found[key] = kind.model_validate(raw)
+        except ValidationError:
+            continue
+    return found
+
+
+def _addresses(loaded: Loaded[Gateway]) -> tuple[tuple[Address, ...], Address | None]:
+    if loaded.settings:
+        return loaded.settings.listen, loaded.settings.control
+    defaults = Gateway()
+    raw = loaded.data.get("listen")
+    listen = []
+    for text in raw.split(",") if isinstance(raw, str) else _listed(raw):
+        address = _address(text)
+        if address:
+            listen.append(address)
+    control = _address(loaded.data["control"]) if "control" in loaded.data else defaults.control
+    return tuple(listen) if raw is not None else defaults.listen, control
+
+
+def _address(text: Any) -> Address | None:
+    try:
+        return parse_address(text.strip() if isinstance(text, str) else text)
+    except ValueError:
+        return None
+
+
+def _with_token(loaded: Loaded[Gateway], settings: Gateway) -> Gateway:
+    """The settings with the token's file read, so that nothing later needs the file or its permissions."""
+    if settings.control_token_file is None:
+        return settings
+    try:
+        with FilePath(settings.control_token_file).open() as stream:
+            token = stream.read(LONGEST_TOKEN + 1).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        loaded.problems.append(loaded.problem(("control_token_file",), f"{settings.control_token_file}: {reason}"))
+        return settings
+    if not token or len(token) > LONGEST_TOKEN:
+        message = f"{settings.control_token_file}: a token has 1 to {LONGEST_TOKEN} characters"
+        loaded.problems.append(loaded.problem(("control_token_file",), message))
+        return settings
+    return settings.model_copy(update={"control_token": SecretStr(token)})

@@ -1,0 +1,29 @@
+"""What the gateway's models share, in a file of its own so that each policy can have its models in another."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class Section(BaseModel):
+    """A mapping in the file: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def listed(value: Any) -> Any:
+    """One value may stand for a list of one; a string from the environment separates by commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def field_token(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError(f"{value!r} is no token: letters, digits and !#$%&'*+-.^_`|~ (RFC 9110, section 5.6.2)")
+    return value
+
+
+FieldToken = Annotated[str, AfterValidator(field_token)]
+Listed = BeforeValidator(listed)

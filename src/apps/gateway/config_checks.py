@@ -1,0 +1,114 @@
+"""What no single key can tell: names that must exist, keys that exclude each other, addresses that collide.
+
+Each check takes the merged plain data and what could be validated of it, so that one broken route does not hide what
+is wrong with the others. Problems come back as (path, message); the caller knows the lines.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from apps.gateway.config_health import Finding, check_health, check_retries
+from apps.gateway.config_model import Condition, Route, Upstream
+from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
+from apps.units import Address
+from apps.yaml_source import Path
+
+MATCHERS = ("path", "exact", "template", "regex")
+
+
+def check_addresses(listen: tuple[Address, ...], control: Address, has_token: bool) -> Iterator[Finding]:
+    """Each address once, and no control plane open to other machines without a token."""
+    for index, address in enumerate(listen):
+        if any(collide(address, other) for other in listen[:index]):
+            yield ("listen", index), f"{address} collides with another address of listen"
+        if collide(address, control):
+            yield ("control",), f"{control} is also an address of listen; the two need addresses of their own"
+    if not control.is_loopback and not has_token:
+        yield (
+            ("control",),
+            f"{control} can be reached from other machines, so the control plane needs control_token or "
+            "control_token_file (or listen on 127.0.0.1)",
+        )
+
+
+def collide(one: Address, other: Address) -> bool:
+    """True when both cannot be bound at once: equal, or same port with one on every interface."""
+    if one.path or other.path:
+        return one.path == other.path
+    return one.port == other.port and (one.host == other.host or one.is_any or other.is_any)
+
+
+def check_upstream(name: str, upstream: Upstream) -> Iterator[Finding]:
+    at = ("upstreams", name)
+    if upstream.balance == "consistent_hash" and upstream.hash_on is None:
+        yield (*at, "balance"), "consistent_hash needs hash_on, as in `hash_on: client_ip`"
+    if upstream.balance != "consistent_hash" and upstream.hash_on is not None:
+        yield (*at, "hash_on"), f"hash_on has no effect with balance {upstream.balance}"
+    if all(target.weight == 0 for target in upstream.targets):
+        yield (*at, "targets"), "every target has weight 0, so none would take a request"
+    seen: set[Address] = set()
+    for index, target in enumerate(upstream.targets):
+        if target.address in seen:
+            yield (*at, "targets", index), f"{target.address} stands here twice; use weight for a larger share"
+        seen.add(target.address)
+    breakers = {"breaker": upstream.breaker, "target_breaker": upstream.target_breaker}
+    yield from check_health(at, upstream.health_check, upstream.outlier, breakers)
+    yield from check_retries(at, upstream.retries)
+
+
+def check_route_shape(index: int, raw: Mapping[str, Any]) -> Iterator[Finding]:
+    """Which keys stand together, decided by their names alone."""
+    at = ("routes", index)
+    matchers = [key for key in MATCHERS if raw.get(key) is not None]
+    if not matchers:
+        yield at, f"a route needs one of {', '.join(MATCHERS)}"
+    for extra in matchers[1:]:
+        yield (*at, extra), f"{matchers[0]} already says which paths match; a route has one of {', '.join(MATCHERS)}"
+    if raw.get("host") is not None and raw.get("hosts"):
+        yield (*at, "hosts"), "host and hosts exclude each other"
+
+
+def check_route(index: int, route: Route, upstreams: set[str]) -> Iterator[Finding]:
+    """The meaning of one valid route: its upstream, its rewrite, its conditions."""
+    at = ("routes", index)
+    if route.upstream not in upstreams:
+        close = difflib.get_close_matches(route.upstream, upstreams, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        yield (*at, "upstream"), f"no upstream is called {route.upstream!r}{hint}"
+    rewrite = route.rewrite
+    if rewrite.path is not None:
+        if rewrite.strip_prefix is not None or rewrite.add_prefix is not None:
+            yield (*at, "rewrite", "path"), "path and strip_prefix or add_prefix exclude each other"
+        parameters = template_parameters(route.template) if route.template else frozenset[str]()
+        parameters |= regex_parameters(route.regex) if route.regex else frozenset()
+        for name in sorted(rewrite_parameters(rewrite.path) - parameters):
+            known = f"known: {', '.join(sorted(parameters))}" if parameters else "this route has no parameters"
+            yield (*at, "rewrite", "path"), f"{{{name}}} is no parameter of this route ({known})"
+    if rewrite.strip_prefix is not None and route.path is not None and not _below(route.path, rewrite.strip_prefix):
+        yield (
+            (*at, "rewrite", "strip_prefix"),
+            f"paths of this route start with {route.path}, not {rewrite.strip_prefix}",
+        )
+    for group in ("headers", "query"):
+        conditions: dict[str, Condition] = getattr(route, group)
+        for name, condition in conditions.items():
+            yield from _check_condition((*at, group, name), condition)
+
+
+def _below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix.rstrip("/") + "/")
+
+
+def _check_condition(at: Path, condition: Condition) -> Iterator[Finding]:
+    given = [key for key in ("equals", "prefix", "regex", "present") if getattr(condition, key) is not None]
+    if len(given) != 1:
+        yield at, "a condition is a string, or has exactly one of equals, prefix, regex, present"
+
+
+def check_names(routes: Mapping[int, Route]) -> Iterator[Finding]:
+    """No two routes have one name, or their figures and log lines would be one."""
+    first: dict[str, int] = {}
+    for index, route in routes.items():
+        if route.name is not None and first.setdefault(route.name, index) != index:
+            yield ("routes", index, "name"), f"routes[{first[route.name]}] is called {route.name!r} already"

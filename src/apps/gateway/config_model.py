@@ -1,0 +1,351 @@
+"""The gateway's settings: names, types, bounds and defaults. What each key means is its docstring here, and the
+reference in docs/gateway/configuration.md is written from these docstrings.
+
+Models are frozen. Durations are milliseconds and sizes bytes once loaded. What needs more than one key to decide is in
+`config_checks`; how values are layered, and where errors stand, is in `apps.settings`.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    WithJsonSchema,
+)
+
+from apps.gateway.config_auth import Auth, RouteAuthOrName
+from apps.gateway.config_base import FieldToken, Listed, Section, field_token
+from apps.gateway.config_health import Breaker, HealthCheck, Outlier, Percent, Retries, Status
+from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
+from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
+from apps.units import Address, Duration, Size, SocketAddress, Timeout, Whole, is_host_name
+
+Network = IPv4Network | IPv6Network
+
+
+def _auto(value: Any) -> Any:
+    return 0 if value == "auto" else value
+
+
+def _short_for(key: str) -> BeforeValidator:
+    """A plain string instead of a mapping sets this one key of it."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_AUTHORITY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
+
+
+def _method(value: str) -> str:
+    field_token(value)
+    if value != value.upper():
+        raise ValueError(f"methods are case-sensitive: did you mean {value.upper()}?")
+    return value
+
+
+def _plain_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name: 1 to 64 letters, digits, '_', '-', '.', the first a letter or digit")
+    return value
+
+
+def _host_pattern(value: str) -> str:
+    name = value.removeprefix("*.")
+    if name.count(":") == 1 or value.startswith("["):
+        raise ValueError(f"{value!r}: a host stands without its port")
+    if not is_host_name(name):
+        raise ValueError(f"{value!r} is no host: write example.com or *.example.com")
+    return value.lower().removesuffix(".")
+
+
+def _absolute_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"{value!r}: a path starts with /")
+    if re.search(r"[\x00-\x20\x7f?#]", value):
+        raise ValueError(f"{value!r}: a path has no spaces, control characters, '?' or '#'")
+    return value
+
+
+def _hash_source(value: str) -> str:
+    kind, _, name = value.partition(":")
+    if kind in ("header", "query", "cookie"):
+        if not name:
+            raise ValueError(f"{value!r}: name the {kind}, as in {kind}:user")
+        if kind == "header":
+            field_token(name)
+    elif value not in ("client_ip", "path"):
+        raise ValueError(f"{value!r}: write client_ip, path, header:NAME, query:NAME or cookie:NAME")
+    return value
+
+
+def _rewritten_host(value: str) -> str:
+    if not _AUTHORITY.fullmatch(value):
+        raise ValueError(f"{value!r}: write preserve, upstream, or the host to send")
+    return value
+
+
+def _network(value: Any) -> Network:
+    try:
+        return ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(f"{value!r} is no network: write 10.0.0.0/8, 192.0.2.1 or fd00::/8") from None
+
+
+def _checked_by(parameters: Callable[[str], frozenset[str]]) -> AfterValidator:
+    def check(value: str) -> str:
+        parameters(value)
+        return value
+
+    return AfterValidator(check)
+
+
+Method = Annotated[str, AfterValidator(_method)]
+Name = Annotated[str, AfterValidator(_plain_name)]
+HostPattern = Annotated[str, AfterValidator(_host_pattern)]
+AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
+HashSource = Annotated[str, AfterValidator(_hash_source)]
+RewrittenHost = Annotated[str, AfterValidator(_rewritten_host)]
+Template = Annotated[AbsolutePath, _checked_by(template_parameters)]
+Regex = Annotated[str, Field(min_length=1, max_length=4096), _checked_by(regex_parameters)]
+RewrittenPath = Annotated[AbsolutePath, _checked_by(rewrite_parameters)]
+NetworkText = Annotated[
+    Network,
+    PlainValidator(_network),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "title": "network", "examples": ["10.0.0.0/8"]}),
+]
+
+
+class AccessLog(Section):
+    path: str = "off"
+    """`off`, `-` for standard output, or the path of a file that is appended to and reopened on USR1."""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of requests that are logged: 1 all, 0.01 one in a hundred. Answers with a 5xx status are always logged."""
+    subject: bool = False
+    """Log who asked, as authentication found out. That is personal data."""
+
+
+class Forwarded(Section):
+    x_forwarded: bool = True
+    """Send `X-Forwarded-For`, `-Proto` and `-Host`; what an untrusted client sent under these names is deleted."""
+    forwarded: bool = False
+    """Send `Forwarded` (RFC 7239); what an untrusted client sent under this name is deleted either way."""
+
+
+class Timeouts(Section):
+    header: Timeout = 10_000
+    """From the first byte of a request to the end of its header; cuts slow-header clients."""
+    idle: Timeout = 75_000
+    """A client connection without a request is closed after this."""
+    body: Timeout = 30_000
+    """Longest pause between two pieces of a request body."""
+    write: Timeout = 30_000
+    """Longest time a client may read nothing while we have something for it."""
+    connect: Timeout = 5_000
+    """Establishing a connection to a target."""
+    first_byte: Timeout = 60_000
+    """From the last byte of the request sent to the first byte of the answer."""
+    between_bytes: Timeout = 60_000
+    """Longest pause between two pieces of an answer."""
+    total: Duration = 0
+    """Whole exchange, from the end of the request header to the last byte of the answer; 0 is no bound."""
+    upstream_idle: Timeout = 60_000
+    """An idle pooled connection to a target is closed after this; keep it below the target's own idle time."""
+    drain: Timeout = 30_000
+    """On TERM and HUP: how long requests in flight may take to finish before they are cut."""
+
+
+class Limits(Section):
+    header_bytes: Annotated[Size, Field(ge=1024, le=1 << 20)] = 32 * 1024
+    """Request line and header fields together; more is answered 431. Bounds a target's
+    header too (502). 1KB to 1MB."""
+    headers: Annotated[int, Field(ge=1, le=1000), Whole] = 100
+    """Number of header fields; more is answered 431."""
+    url_bytes: Annotated[Size, Field(ge=128, le=1 << 20)] = 8 * 1024
+    """Request target; longer is answered 414. 128 bytes to 1MB."""
+    body_bytes: Size = 1 << 30
+    """Request body; larger is answered 413. Bodies stream in constant memory, so this protects targets; 0 is none."""
+    connections: Annotated[int, Field(ge=1, le=10_000_000), Whole] = 65_536
+    """Open client connections per worker; beyond it none are accepted until one closes."""
+    requests_per_connection: Annotated[int, Field(ge=0), Whole] = 0
+    """A client connection is closed after this many requests; 0 is never."""
+    buffer_bytes: Annotated[Size, Field(ge=4096, le=64 << 20)] = 128 * 1024
+    """High watermark per exchange and direction: reading pauses while this much waits to be written. 4KB to
+    64MB."""
+
+
+class Target(Section):
+    address: SocketAddress
+    """`host:port`, `[ipv6]:port` or `unix:/path`. A name with several addresses is several targets of this weight."""
+    weight: Annotated[int, Field(ge=0, le=1000), Whole] = 1
+    """Share of the traffic relative to the other targets; 0 takes none."""
+
+
+class Upstream(Section):
+    targets: Annotated[
+        tuple[Annotated[Target, _short_for("address")], ...], Listed, Field(min_length=1, max_length=1024)
+    ]
+    """Where requests go: addresses, or mappings with address and weight."""
+    balance: Literal["round_robin", "least_connections", "p2c_ewma", "consistent_hash"] = "round_robin"
+    """How a target is chosen; `p2c_ewma` takes the better of two random ones by recent latency."""
+    hash_on: HashSource | None = None
+    """With `consistent_hash`: `client_ip`, `path`, `header:NAME`, `query:NAME` or `cookie:NAME`."""
+    keepalive: Annotated[int, Field(ge=0, le=65_536), Whole] = 64
+    """Idle connections kept per target and worker; 0 closes each after its answer."""
+    max_connections: Annotated[int, Field(ge=0), Whole] = 0
+    """Connections per target and worker; 0 is no bound."""
+    max_pending: Annotated[int, Field(ge=0), Whole] = 1024
+    """Requests that may wait per target for a connection when `max_connections` is reached; more are answered 503."""
+    resolve_every: Duration = 30_000
+    """How often names are looked up again; 0 only at start. The last good answer stays when a look-up fails."""
+    connect_timeout: Timeout | None = None
+    """Overrides `timeouts.connect`."""
+    retries: Retries = Retries()
+    """Retries of requests that a target failed."""
+    health_check: HealthCheck | None = None
+    """Targets are asked again and again whether they are well; without it they are not."""
+    outlier: Outlier | None = None
+    """A target that fails real requests is left out for a while; without it none is."""
+    breaker: Breaker | None = None
+    """Requests are answered 503 at once while the upstream as a whole fails."""
+    target_breaker: Breaker | None = None
+    """The same for each target by itself: requests go to the others."""
+    failure_statuses: Annotated[tuple[Status, ...], Listed] = ("5xx",)
+    """Answers that count as failures for `outlier` and the breakers; failed connects, resets and timeouts always do."""
+    panic_percent: Percent = 30
+    """With a smaller share of targets neither unhealthy nor ejected than this, all are used; 0: never."""
+    slow_start: Duration = 0
+    """A target that comes back gets its full share only after this time; 0: at once."""
+
+
+class Condition(Section):
+    equals: str | None = None
+    """The value, byte for byte. A plain string instead of a mapping means this."""
+    prefix: str | None = None
+    """How the value starts."""
+    regex: Regex | None = None
+    """Linear-time regular expression the whole value must match."""
+    present: bool | None = None
+    """true: there with any value; false: absent."""
+
+
+class Rewrite(Section):
+    path: RewrittenPath | None = None
+    """New path; `{name}` inserts a parameter of the template or a named group of the regex. The query is kept."""
+    strip_prefix: AbsolutePath | None = None
+    """Removed from the start of the path, by whole segments."""
+    add_prefix: AbsolutePath | None = None
+    """Put before the path, after `strip_prefix`."""
+    host: RewrittenHost = "preserve"
+    """`preserve` sends the client's Host, `upstream` the target's, anything else is sent as written."""
+
+
+class RouteTimeouts(Section):
+    first_byte: Timeout | None = None
+    """Overrides `timeouts.first_byte`."""
+    between_bytes: Timeout | None = None
+    """Overrides `timeouts.between_bytes`."""
+    total: Duration | None = None
+    """Overrides `timeouts.total`; 0 is no bound."""
+
+
+class RouteLimits(Section):
+    body_bytes: Size | None = None
+    """Overrides `limits.body_bytes`; 0 is no bound."""
+
+
+class Route(Section):
+    name: Name | None = None
+    """Shown in logs, metrics and /routes; unique. A route without one is called by its place, as in `#3`."""
+    host: HostPattern | None = None
+    """Host to match: a name, or `*.example.com` for its subdomains. Without host and hosts every host matches."""
+    hosts: Annotated[tuple[HostPattern, ...], Listed] = ()
+    """Several hosts."""
+    path: AbsolutePath | None = None
+    """Path prefix by whole segments: `/api` matches `/api` and `/api/x`, not `/apis`."""
+    exact: AbsolutePath | None = None
+    """The whole path."""
+    template: Template | None = None
+    """Path with parameters: `/users/{id}` (one segment), `/files/{rest*}` (everything that follows)."""
+    regex: Regex | None = None
+    """Linear-time regular expression (RE2 syntax) that must match the whole path; named groups become parameters."""
+    methods: Annotated[tuple[Method, ...], Listed] = ()
+    """Methods to match; empty is every method."""
+    headers: dict[FieldToken, Annotated[Condition, _short_for("equals")]] = {}
+    """Header fields that must match, by name."""
+    query: dict[str, Annotated[Condition, _short_for("equals")]] = {}
+    """Query parameters that must match, by name."""
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000), Whole] = 0
+    """Higher is tried first; among equals exact, template, regex, longest prefix, then order in the file."""
+    upstream: str
+    """Name of the upstream that answers."""
+    rewrite: Rewrite = Rewrite()
+    """Changes to path and host before the request is sent on."""
+    timeouts: RouteTimeouts = RouteTimeouts()
+    """Overrides of `timeouts` for this route."""
+    limits: RouteLimits = RouteLimits()
+    """Overrides of `limits` for this route."""
+    rate_limits: Names | None = None
+    """Names of the limits its requests are under, all of which must admit them. Without it `default_rate_limits`, `[]`
+    is none."""
+    auth: RouteAuthOrName | None = None
+    """Who may use it: a provider's name, several, or a mapping. Without it everybody may."""
+    access_log: bool = True
+    """false leaves this route out of the access log."""
+    retries: bool = True
+    """false never retries on this route."""
+    retry_any_method: bool = False
+    """true: also requests with POST, PATCH and other methods are sent again, where doing so twice does no harm."""
+
+
+class Gateway(Section):
+    """All settings of `fastcore gateway`."""
+
+    listen: Annotated[tuple[SocketAddress, ...], Listed, Field(min_length=1, max_length=64)] = (
+        Address("127.0.0.1", 8080),
+    )
+    """Addresses of the data plane: `host:port`, `[ipv6]:port`, `:port` (every interface), `unix:/path`."""
+    control: SocketAddress = Address("127.0.0.1", 8081)
+    """Address of the control plane: health, metrics, status page."""
+    control_token: SecretStr | None = None
+    """Bearer token of the control plane; required when `control` is reachable from other machines."""
+    control_token_file: str | None = None
+    """File that holds the token, as secret stores mount them."""
+    control_hosts: Annotated[tuple[HostPattern, ...], Listed] = ()
+    """Host names the control plane answers to besides its own address and localhost (against DNS rebinding)."""
+    workers: Annotated[int, Field(ge=0, le=1024), Whole, BeforeValidator(_auto)] = 0
+    """Worker processes; 0 or `auto` is one for each CPU this process may use."""
+    access_log: Annotated[AccessLog, _short_for("path")] = AccessLog()
+    """`off`, `-`, a path, or a mapping with path and sample. One JSON object a line (see PROTOCOL.md)."""
+    pid_file: str | None = None
+    """The master writes its process id here, for HUP (reload) and USR2 (upgrade)."""
+    server_name: FieldToken = "fastcore"
+    """Our pseudonym in `Via` (RFC 9110, section 7.6.3) and `Server`."""
+    trusted_proxies: Annotated[tuple[NetworkText, ...], Listed] = ()
+    """Networks whose `Forwarded` and `X-Forwarded-*` are believed and extended, as in 10.0.0.0/8."""
+    forwarded: Forwarded = Forwarded()
+    """Which fields tell targets about the client."""
+    timeouts: Timeouts = Timeouts()
+    """Deadlines, each with its reason below."""
+    limits: Limits = Limits()
+    """Bounds, each with what happens beyond it."""
+    rate_limits: Annotated[dict[Name, RateLimit], Field(max_length=1000)] = {}
+    """Limits on how many requests are admitted, by name; routes say which they are under."""
+    default_rate_limits: Names = ()
+    """Names of the limits of routes that do not say."""
+    rate_limit_keys: TableKeys = DEFAULT_KEYS
+    """Keys (clients, users ...) that all limits together can remember at one time; one that has used nothing needs no
+    room. Changes at a restart only: a reload keeps the table."""
+    auth: Auth = Auth()
+    """Who vouches for clients. Nothing is asked of anybody unless a route says so."""
+    upstreams: Annotated[dict[Name, Upstream], Field(max_length=10_000)] = {}
+    """Groups of targets by name."""
+    routes: Annotated[tuple[Route, ...], Field(max_length=100_000)] = ()
+    """Which requests go to which upstream. A request no route matches is answered 404."""

@@ -1,0 +1,169 @@
+"""Settings to a route table: which rules the router compiles, and what the engine does with each route.
+
+Pure: no socket, no clock. `check_table` is what `fastcore check` and every start and reload ask first.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from apps.gateway.config_auth import RouteAuth
+from apps.gateway.config_health import Retries, numbers
+from apps.gateway.config_model import Condition, Gateway, Rewrite, Route
+from apps.yaml_source import Path
+from fastcore import regex
+from fastcore.proxy import Literal, Parameter, Tail, Upstream
+from fastcore.proxy import Route as EngineRoute
+from fastcore.proxy import RouteAuth as EngineAuth
+from fastcore.resilience import Retry
+from fastcore.router import Router, RouterBuilder
+
+Piece = Literal | Parameter | Tail
+
+# Tunnels (WebSocket) are quiet for long times by nature; nginx's 60 s cut them, which is what its users ask about most.
+TUNNEL_IDLE_SECONDS = 3600.0
+
+
+def route_name(index: int, route: Route) -> str:
+    """What logs and metrics call a route."""
+    return route.name or f"#{index}"
+
+
+def plain_routes(settings: Gateway) -> list[dict[str, Any]]:
+    """The route table as plain data, in file order; only what is not default."""
+    return [
+        {"name": route_name(index, route), **route.model_dump(mode="json", exclude_defaults=True, exclude={"name"})}
+        for index, route in enumerate(settings.routes)
+    ]
+
+
+def limits_of(settings: Gateway, route: Route) -> tuple[str, ...]:
+    """Names of the limits a route's requests are under."""
+    return settings.default_rate_limits if route.rate_limits is None else route.rate_limits
+
+
+def build_router(settings: Gateway) -> Router:
+    """The compiled table; a route's index is its place in the file. Raises ValueError naming what is wrong."""
+    builder = RouterBuilder()
+    for index, route in enumerate(settings.routes):
+        add_rule(builder, index, route)
+    return builder.build()
+
+
+def check_table(routes: Mapping[int, Route]) -> Iterator[tuple[Path, str]]:
+    """What only the whole table shows: rules the router refuses, and routes that can never be told apart."""
+    builder = RouterBuilder()
+    for index, route in routes.items():
+        if sum(matcher is not None for matcher in (route.path, route.exact, route.template, route.regex)) != 1:
+            continue  # reported by the shape of the route
+        try:
+            add_rule(builder, index, route)
+        except ValueError as error:
+            yield ("routes", index), str(error)
+    try:
+        builder.build()
+    except ValueError as error:
+        yield ("routes",), str(error)
+
+
+def add_rule(builder: RouterBuilder, index: int, route: Route) -> None:
+    """Raises ValueError when the router refuses the rule."""
+    builder.add(
+        index=index,
+        hosts=(route.host,) if route.host else route.hosts,
+        path=route.exact,
+        prefix=route.path,
+        template=route.template,
+        regex=route.regex,
+        methods=route.methods,
+        headers=conditions(route.headers),
+        query=conditions(route.query),
+        priority=route.priority,
+        name=route_name(index, route),
+    )
+
+
+def conditions(wanted: Mapping[str, Condition]) -> dict[str, str | bytes | bool | regex.Regex]:
+    """As the router takes them: a string must equal, a boolean asks for presence, a Regex matches whole values."""
+    made: dict[str, str | bytes | bool | regex.Regex] = {}
+    for name, condition in wanted.items():
+        if condition.equals is not None:
+            made[name] = condition.equals
+        elif condition.prefix is not None:
+            made[name] = regex.compile(f"(?s:{re.escape(condition.prefix)}.*)")
+        elif condition.regex is not None:
+            made[name] = regex.compile(condition.regex)
+        else:
+            made[name] = bool(condition.present)
+    return made
+
+
+def rewritten_path(route: Route) -> tuple[Piece, ...] | None:
+    """The pieces of the path that is sent on; None when it goes as it came."""
+    rewrite: Rewrite = route.rewrite
+    if rewrite.path is not None:
+        return tuple(_pieces(rewrite.path))
+    if rewrite.strip_prefix is None and rewrite.add_prefix is None:
+        return None
+    pieces: list[Piece] = [Literal(rewrite.add_prefix)] if rewrite.add_prefix else []
+    pieces.append(Tail(len((rewrite.strip_prefix or "").rstrip("/"))))
+    return tuple(pieces)
+
+
+def _pieces(path: str) -> list[Piece]:
+    found: list[Piece] = []
+    for place, text in enumerate(re.split(r"\{([^{}]*)\}", path)):
+        if text:
+            found.append(Parameter(text.removesuffix("*")) if place % 2 else Literal(text))
+    return found
+
+
+def engine_routes(
+    settings: Gateway, upstream: Callable[[str], Upstream], auth: Callable[[RouteAuth], EngineAuth] | None = None
+) -> list[EngineRoute]:
+    """What the engine does with each route, in the order of the router's indexes."""
+    return [_engine_route(settings, index, route, upstream, auth) for index, route in enumerate(settings.routes)]
+
+
+def _engine_route(
+    settings: Gateway,
+    index: int,
+    route: Route,
+    upstream: Callable[[str], Upstream],
+    auth: Callable[[RouteAuth], EngineAuth] | None,
+) -> EngineRoute:
+    target = settings.upstreams[route.upstream]
+    timeouts, overrides = settings.timeouts, route.timeouts
+    body = route.limits.body_bytes
+    if route.auth is not None and auth is None:
+        raise ValueError(f"{route_name(index, route)} asks for authentication, and nobody gives it")
+
+    def seconds(override: int | None, default: int) -> float:
+        return (default if override is None else override) / 1000
+
+    first_byte = seconds(overrides.first_byte, timeouts.first_byte)
+    if target.retries.per_try_timeout is not None:
+        first_byte = min(first_byte, target.retries.per_try_timeout / 1000)
+    return EngineRoute(
+        name=route_name(index, route),
+        upstream=upstream(route.upstream),
+        path=rewritten_path(route),
+        host=route.rewrite.host,
+        hash_on=tuple((target.hash_on or "client_ip").split(":", 1)),
+        first_byte_timeout=first_byte,
+        between_bytes_timeout=seconds(overrides.between_bytes, timeouts.between_bytes),
+        total_timeout=seconds(overrides.total, timeouts.total),
+        tunnel_idle_timeout=TUNNEL_IDLE_SECONDS,
+        body_bytes_max=settings.limits.body_bytes if body is None else body,
+        attempts=1 + (target.retries.attempts if route.retries else 0),
+        retry=_retry(target.retries, route.retry_any_method),
+        log=route.access_log,
+        limits=limits_of(settings, route),
+        auth=auth(route.auth) if route.auth is not None and auth is not None else None,
+    )
+
+
+def _retry(retries: Retries, any_method: bool) -> Retry:
+    words = [word for word in retries.on if not word[0].isdigit()]
+    statuses = numbers(word for word in retries.on if word[0].isdigit())
+    return Retry(on=tuple(words), statuses=statuses, any_method=any_method)

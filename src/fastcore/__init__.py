@@ -1,0 +1,16 @@
+"""fastcore: the compiled toolkit under the gateway, the task queue, the real-time backend and the key-value store.
+
+Import the module you need (`from fastcore.http import RequestParser`); nothing is loaded until then.
+"""
+
+import os
+
+__all__ = ["__version__", "get_include"]
+
+__version__ = "0.1.0"
+
+
+def get_include() -> str:
+    """The folder of the C headers (`fc/*.h`) that the .pxd files name: what a Cython module that cimports from here
+    needs in its include_dirs. Nothing has to be linked."""
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")  # noqa: PTH118, PTH100, PTH120 (pathlib costs 10 ms)

@@ -1,0 +1,13 @@
+from collections.abc import Callable, Hashable
+from typing import TypeVar, final
+
+__all__ = ["Flights"]
+
+_T = TypeVar("_T")
+
+@final
+class Flights:
+    def __new__(cls) -> Flights: ...
+    def run(self, key: Hashable, fn: Callable[[], _T]) -> _T: ...
+    def waiting(self) -> int: ...
+    def __len__(self) -> int: ...

@@ -1,0 +1,205 @@
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from fastcore.metrics import Metrics
+from fastcore.proxylimits import Limits
+from fastcore.reactor import Reactor
+from fastcore.resilience import Health, Retry
+from fastcore.router import Router
+from fastcore.sharedcache import SharedCache
+from fastcore.shm import Region
+
+__all__ = [
+    "BALANCE",
+    "CELLS",
+    "REASONS",
+    "Authenticator",
+    "Credential",
+    "Endpoint",
+    "Literal",
+    "Parameter",
+    "Proxy",
+    "Route",
+    "RouteAuth",
+    "Tail",
+    "Upstream",
+    "pack_verdict",
+]
+
+BALANCE: Final[dict[str, int]]
+RETRY_ON: Final[dict[str, int]]
+HEALTH_SECTION: Final[str]
+HASH_ON: Final[dict[str, int]]
+CELLS: Final[tuple[tuple[str, str], ...]]
+CLASSES: Final[tuple[str, ...]]
+REASONS: Final[tuple[str, ...]]
+SOURCES: Final[dict[str, int]]
+
+@dataclass(frozen=True)
+class Endpoint:
+    address: tuple[str, int] | str
+    weight: int = 1
+    label: str = ""
+    host: str = ""
+    def name(self) -> str: ...
+    def host_name(self) -> str: ...
+
+@dataclass(frozen=True)
+class Literal:
+    text: str
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+
+@dataclass(frozen=True)
+class Tail:
+    skip: int
+
+@dataclass(frozen=True)
+class Credential:
+    id: int
+    fingerprint: bytes
+    source: str
+    name: str = ""
+    forward: bool = True
+
+@dataclass(frozen=True)
+class RouteAuth:
+    credentials: tuple[Credential, ...]
+    required: bool = True
+    scopes: int = 0
+    scope_text: str = ""
+
+def pack_verdict(
+    reason: str, *, expires: float = 0, scopes: int = 0, subject: bytes = b"", fields: bytes = b""
+) -> bytes: ...
+
+@final
+class Authenticator:
+    reactor: Reactor
+    verified: SharedCache
+    refused: SharedCache
+    def __init__(
+        self,
+        reactor: Reactor,
+        verified: SharedCache,
+        refused: SharedCache,
+        wake: Callable[[], object],
+        *,
+        pending: int = 1024,
+    ) -> None: ...
+    def take(self) -> tuple[int, bytes, bytes] | None: ...
+    def settle(self, key: bytes, verdict: bytes) -> bool: ...
+    @property
+    def waiting(self) -> int: ...
+
+@dataclass(frozen=True)
+class Route:
+    name: str
+    upstream: Upstream
+    path: tuple[Literal | Parameter | Tail, ...] | None = None
+    host: str = "preserve"
+    hash_on: tuple[str, ...] = ("client_ip",)
+    first_byte_timeout: float = 60.0
+    between_bytes_timeout: float = 60.0
+    total_timeout: float = 0.0
+    tunnel_idle_timeout: float = 3600.0
+    body_bytes_max: int = 0
+    attempts: int = 1
+    retry: Retry = ...
+    log: bool = True
+    limits: tuple[str, ...] = ()
+    auth: RouteAuth | None = None
+
+@final
+class Upstream:
+    name: str
+    balance: str
+    def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None: ...
+    def endpoints(self) -> list[dict[str, Any]]: ...
+    @property
+    def watched(self) -> bool: ...
+    def health(self) -> dict[str, Any]: ...
+    def touch(self) -> None: ...
+    def lead(self) -> bool: ...
+    def resign(self) -> None: ...
+    def probed(self, address: str, passed: bool) -> str | None: ...
+    @property
+    def waiting(self) -> int: ...
+
+@final
+class Proxy:
+    reactor: Reactor
+    upstreams: dict[str, Upstream]
+    def __init__(
+        self,
+        reactor: Reactor,
+        *,
+        name: str = "fastcore",
+        scheme: str = "http",
+        trusted: Iterable[object] = (),
+        x_forwarded: bool = True,
+        forwarded: bool = False,
+        hops_max: int = 10,
+        log_sample: float = 1.0,
+        log_subject: bool = False,
+        lenient: int = 0,
+        header_bytes: int = 32768,
+        headers: int = 100,
+        url_bytes: int = 8192,
+        body_bytes: int = 0,
+        body_rate_min: int = 0,
+        requests_per_connection: int = 0,
+        connections: int = 65536,
+        buffer_bytes: int = 131072,
+        header_timeout: float = 10.0,
+        idle_timeout: float = 75.0,
+        body_timeout: float = 30.0,
+        write_timeout: float = 30.0,
+        drain_idle: float = 1.0,
+    ) -> None: ...
+    def upstream(
+        self,
+        name: str,
+        *,
+        balance: str = "round_robin",
+        load_factor: float = 0.0,
+        keepalive: int = 64,
+        connections: int = 0,
+        pending: int = 1024,
+        connect_timeout: float = 5.0,
+        idle_timeout: float = 60.0,
+        fail_timeout: float = 1.0,
+        buffer_bytes: int = 131072,
+        health: Health | None = None,
+    ) -> Upstream: ...
+    def use_region(self, region: Region) -> None: ...
+    def use_metrics(self, metrics: Metrics, prefix: str) -> None: ...
+    authenticator: Authenticator | None
+    def use_auth(self, authenticator: Authenticator) -> None: ...
+    def set_routes(
+        self,
+        router: Router,
+        routes: Sequence[Route],
+        limits: Limits | None = None,
+        *,
+        claimed: Iterable[str] = (),
+        secret_parameters: Iterable[str] = (),
+    ) -> None: ...
+    def listen(self, sock: socket.socket) -> None: ...
+    def open_log(self, path: str, buffer_bytes: int = 1048576) -> None: ...
+    def reopen_log(self) -> None: ...
+    def close_log(self) -> None: ...
+    def log_stats(self) -> dict[str, int] | None: ...
+    def drain(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def active(self) -> int: ...
+    @property
+    def draining(self) -> bool: ...
+    def stats(self) -> dict[str, int]: ...
