@@ -19,6 +19,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 SANITIZE = os.environ.get("FASTCORE_SANITIZE", "")
 COVERAGE = os.environ.get("FASTCORE_COVERAGE") == "1"
@@ -127,6 +128,15 @@ class BuildClib(build_clib):
             members.write_text(listed)
 
 
+class BuildPy(build_py):
+    """Puts the C headers into the package, where fastcore.get_include() finds them."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            self.copy_tree("cext/include", str(Path(self.build_lib, "fastcore/include")))
+
+
 class BuildExt(build_ext):
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -153,7 +163,7 @@ class BuildExt(build_ext):
 
 
 setup(
-    cmdclass={"build_clib": BuildClib, "build_ext": BuildExt},
+    cmdclass={"build_clib": BuildClib, "build_ext": BuildExt, "build_py": BuildPy},
     libraries=[("fastcore", {"sources": C_SOURCES, "include_dirs": ["cext/include"], "cflags": [*CFLAGS, "-fPIC"]})]
     if extensions
     else [],
