@@ -131,6 +131,24 @@ block_answer block_next(block_cursor *c)
     return BLOCK_HERE;
 }
 
+bool block_restarts_sound(const block_cursor *c)
+{
+    entry e;
+    uint32_t i = 0;
+    if (restart(c, 0) != 0)
+        return false;
+    for (uint32_t at = 0; at < c->end; at = e.next) {
+        if (!parse(c, at, &e))
+            return false;
+        if (i < c->restart_n && restart(c, i) == at) {
+            if (e.shared != 0)
+                return false;
+            i++;
+        }
+    }
+    return i == c->restart_n;
+}
+
 static block_answer go(block_cursor *c, uint32_t offset)
 {
     if (offset >= c->end)

@@ -47,6 +47,9 @@ typedef enum block_answer {
 
 /* Keeps the key's memory. */
 block_answer block_open(block_cursor *c, const char *p, size_t n);
+/* Whether the restarts ascend and each is where an entry begins that shares nothing. A search that bisects other ones
+ * finds an entry or not by the path it happens to take. */
+bool block_restarts_sound(const block_cursor *c);
 block_answer block_first(block_cursor *c);
 block_answer block_last(block_cursor *c);
 block_answer block_next(block_cursor *c);

@@ -31,7 +31,7 @@ static int verify_entries(fc_table *t, uint32_t i, block_cursor *c, bytes *last,
     block_cursor probe = {0};
     uint64_t before = check->entries;
     block_answer answer = block_first(c);
-    if (block_open(&probe, c->p, c->end + 4 * (size_t)c->restart_n + 4) != BLOCK_HERE || c->at != 0)
+    if (block_open(&probe, c->p, c->end + 4 * (size_t)c->restart_n + 4) != BLOCK_HERE || !block_restarts_sound(c))
         return table_damaged(t, at, "a data block that cannot be read");
     for (; answer == BLOCK_HERE; answer = block_next(c)) {
         fc_slice key = bytes_slice(&c->key);
