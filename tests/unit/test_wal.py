@@ -12,6 +12,7 @@ from pathlib import Path
 import gevent
 import gevent.hub
 import pytest
+from tests.threads import in_thread
 
 from fastcore.disk import Disk, SimDisk
 from fastcore.wal import (
@@ -30,25 +31,6 @@ from fastcore.wal import (
 )
 
 SMALL = {"segment_bytes": 4096, "record_bytes_max": 1500, "buffer_bytes_max": 2048}
-
-
-def in_thread(function: Callable[[], object]) -> object:
-    """What function() answers in a plain thread, one that has no hub."""
-    answer: list[object] = []
-
-    def run() -> None:
-        try:
-            answer.append(function())
-        except BaseException as error:
-            answer.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(30)
-    assert answer, "the thread hangs"
-    if isinstance(answer[0], BaseException):
-        raise answer[0]
-    return answer[0]
 
 
 # --- appending and reading ---
