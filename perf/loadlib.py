@@ -203,10 +203,12 @@ def parse_wrk(text: str) -> Load:
     return Load(int(total[1]), _ms(total[2]) / 1000, failed, quantiles["50"], quantiles["99"])
 
 
-def wrk(url: str, connections: int, seconds: float, *, keepalive: bool = True) -> Load:
-    """Closed loop by wrk, an outsider, one thread."""
+def wrk(url: str, connections: int, seconds: float, *, keepalive: bool = True, headers: Sequence[str] = ()) -> Load:
+    """Closed loop by wrk, an outsider, one thread. headers: as in `Name: value`."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "5s", url]
-    return parse_wrk(on_load_core(command if keepalive else [*command, "-H", "Connection: close"]))
+    for header in headers if keepalive else (*headers, "Connection: close"):
+        command += ["-H", header]
+    return parse_wrk(on_load_core(command))
 
 
 def bench(url: str, *options: str) -> Load:
@@ -260,7 +262,8 @@ class Row:
     ratio: float
 
     def __str__(self) -> str:
-        return f"{self.what}, {self.unit} | {shown(self.ours)} | {shown(self.peer)} | {self.ratio:.2f}"
+        what = f"{self.what}, {self.unit}" if self.unit else self.what
+        return f"{what} | {shown(self.ours)} | {shown(self.peer)} | {self.ratio:.2f}"
 
 
 HEADER = "what | ours | peer | ratio"

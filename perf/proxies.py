@@ -111,25 +111,42 @@ http://:{port} {{
 
 def fastcore(folder: Path, target: int, *, access_log: bool, bulk: int | None = None) -> Service:
     """`bulk` as with nginx."""
-    upstream = f'bulk: {{targets: ["127.0.0.1:{bulk}"]}}' if bulk else ""
-    route = '- {path: "/bulk", upstream: bulk}' if bulk else ""
+    upstream = f'  bulk: {{targets: ["127.0.0.1:{bulk}"]}}\n' if bulk else ""
+    route = '  - {path: "/bulk", upstream: bulk}\n' if bulk else ""
+    routes = f'{route}  - {{path: "/", upstream: backend}}'
+    return gateway(folder, "fastcore", target, routes, access_log=access_log, upstreams=upstream)
+
+
+def gateway(
+    folder: Path,
+    name: str,
+    target: int,
+    routes: str,
+    *,
+    access_log: bool = False,
+    upstreams: str = "",
+    settings: str = "",
+    backend: str = "",
+) -> Service:
+    """Ours with these routes and upstreams (YAML lists and mappings, indented), further settings at the top, and
+    further keys of the upstream `backend`, each behind a comma."""
     port, control = free_port(), free_port()
-    file = folder / "gateway.yaml"
+    file = folder / f"{name}.yaml"
     file.write_text(f"""\
 listen: ["127.0.0.1:{port}"]
 control: "127.0.0.1:{control}"
 workers: 1
-access_log: "{folder / "fastcore-access.log" if access_log else "off"}"
+access_log: "{folder / f"{name}-access.log" if access_log else "off"}"
 timeouts: {{idle: 10m}}
 limits: {{body_bytes: 0}}
+{settings}
 upstreams:
-  backend: {{targets: ["127.0.0.1:{target}"], keepalive: 256}}
-  {upstream}
+  backend: {{targets: ["127.0.0.1:{target}"], keepalive: 256{backend}}}
+{upstreams}
 routes:
-  {route}
-  - {{path: "/", upstream: backend}}
+{routes}
 """)
-    return Service("fastcore", [*fastcore_command(), "gateway", "-c", str(file)], port, environ=SOURCES)
+    return Service(name, [*fastcore_command(), "gateway", "-c", str(file)], port, environ=SOURCES)
 
 
 PEERS = ("nginx", "haproxy", "caddy")

@@ -30,6 +30,7 @@ BENCHES = {
     "lsm": ("bench_lsm", "Store", ["--quick"]),
     "worker": ("load_worker", "WSGI worker", ["--seconds", "1", "--pairs", "1"]),
     "gateway": ("load_gateway", "Gateway", ["--seconds", "1", "--pairs", "1", "--idle", "500"]),
+    "policies": ("load_policies", "Gateway policies", ["--seconds", "1", "--pairs", "1"]),
     "store": ("load_store", "Store, long runs", ["--gigabytes", "0.02", "--log-gigabytes", "0.02", "--no-results"]),
     "transfers": ("load_transfers", "Small requests beside large transfers", ["--seconds", "1", "--pairs", "1"]),
 }
