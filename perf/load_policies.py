@@ -67,7 +67,6 @@ def all_on(bench: Bench, _: argparse.Namespace) -> None:
         policies = f"""\
 {issuer.settings()}
 rate_limits: {{each: {{rate: 100000000, by: [user], fields: always}}}}
-tracing: {{sample: 0.01}}
 """
         everything = proxies.gateway(
             folder,

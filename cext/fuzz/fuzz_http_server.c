@@ -132,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!loop || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) < 0)
         abort();
     fc_addr peer = {0};
-    if (fc_http_server_adopt(&server, pair[0], &peer) < 0)
+    if (fc_http_server_adopt(&server, pair[0], &peer, NULL) < 0)
         abort();
     size_t at = 1;
     for (unsigned rounds = 0; at < size && rounds < 10000; rounds++) {

@@ -21,7 +21,7 @@ static inline void drop_input(fc_http_conn *c)
 }
 
 /* Put a connected socket under the server's care; the descriptor is taken on success. */
-int fc_http_conn_start(fc_http_server *server, int fd, const fc_addr *peer);
+int fc_http_conn_start(fc_http_server *server, int fd, const fc_addr *peer, fc_securer *securer);
 /* Draining has begun: an idle connection gets drain_idle_ms from now. */
 void fc_http_conn_drain(fc_http_conn *c);
 /* Over at once; a request under way hears of it through `failed`. */

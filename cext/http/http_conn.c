@@ -191,14 +191,15 @@ void fc_http_conn_fail(fc_http_conn *c, fc_http_failure why)
 static void linger_or_close(fc_http_conn *c)
 {
     bool unread = !c->eof && (input_len(c) > 0 || c->conn.readable || c->linger_left > 0);
-    if (!unread) {
+    if (unread || c->conn.transport)
+        fc_conn_shutdown_write(&c->conn);
+    if (!unread && !c->conn.finishing) {
         fc_http_conn_close(c);
         return;
     }
     drop_input(c);
     c->state = FC_HTTP_LINGER;
     c->linger_left = FC_HTTP_LINGER_BYTES;
-    fc_conn_shutdown_write(&c->conn);
     c->write_deadline_ms = 0;
     fc_http_conn_read_deadline(c, LINGER_MS);
     fc_conn_resume(&c->conn);
@@ -511,7 +512,7 @@ static const fc_conn_ops conn_ops = {
     .closed = on_closed,
 };
 
-int fc_http_conn_start(fc_http_server *server, int fd, const fc_addr *peer)
+int fc_http_conn_start(fc_http_server *server, int fd, const fc_addr *peer, fc_securer *securer)
 {
     fc_http_conn *c = calloc(1, sizeof *c);
     if (!c)
@@ -532,6 +533,8 @@ int fc_http_conn_start(fc_http_server *server, int fd, const fc_addr *peer)
     server->conns = c;
     server->stats.open++;
     go_idle(c);
+    if (securer && securer->secure(securer, &c->conn, NULL, 0) < 0)
+        fc_http_conn_close(c);
     return 0;
 }
 

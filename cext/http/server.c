@@ -19,6 +19,7 @@
 typedef struct fc_http_listener {
     fc_io io;
     fc_http_server *server;
+    fc_securer *securer;
     struct fc_http_listener *next;
     fc_timer retry;
     fc_task gone;
@@ -102,24 +103,25 @@ static void on_accept(fc_loop *loop, fc_io *io, uint32_t events)
         if (sa.ss_family != AF_UNIX)
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         fc_addr peer = fc_addr_from((struct sockaddr *)&sa);
-        if (fc_http_conn_start(server, fd, &peer) < 0)
+        if (fc_http_conn_start(server, fd, &peer, l->securer) < 0)
             close(fd);
     }
 }
 
-int fc_http_server_adopt(fc_http_server *server, int fd, const fc_addr *peer)
+int fc_http_server_adopt(fc_http_server *server, int fd, const fc_addr *peer, fc_securer *securer)
 {
     server->stats.accepted++;
-    return fc_http_conn_start(server, fd, peer);
+    return fc_http_conn_start(server, fd, peer, securer);
 }
 
-int fc_http_server_listen(fc_http_server *server, int fd)
+int fc_http_server_listen(fc_http_server *server, int fd, fc_securer *securer)
 {
     fc_http_listener *l = calloc(1, sizeof *l);
     if (!l)
         return -ENOMEM;
     l->io = (fc_io){.fn = on_accept, .fd = fd};
     l->server = server;
+    l->securer = securer;
     l->retry.fn = on_retry;
     l->watching = true;
     int rc = fc_loop_watch(server->loop, &l->io, EPOLLIN);

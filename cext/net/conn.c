@@ -11,17 +11,32 @@
 static void on_task(fc_loop *loop, fc_task *task);
 static void on_timer(fc_timer *timer, void *ctx);
 
+/* The transport's greeting, or its next step. */
+static void greet(fc_conn *c)
+{
+    int rc = c->transport ? c->transport->ops->connect(c) : 0;
+    c->greeting = rc == -EAGAIN;
+    if (c->greeting)
+        return;
+    c->connecting = false;
+    if (rc < 0)
+        c->ops->broken(c, rc);
+    else if (c->ops->connected)
+        c->ops->connected(c);
+}
+
 static void finish_connect(fc_conn *c)
 {
     int err = 0;
     socklen_t len = sizeof err;
     if (getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
         err = errno;
-    c->connecting = false;
-    if (err)
+    if (err) {
+        c->connecting = false;
         c->ops->broken(c, -err);
-    else if (c->ops->connected)
-        c->ops->connected(c);
+        return;
+    }
+    greet(c);
 }
 
 static void on_writable(fc_conn *c)
@@ -51,6 +66,27 @@ static void on_writable(fc_conn *c)
     }
 }
 
+#define WRITABLE (EPOLLOUT | EPOLLHUP | EPOLLERR)
+
+/* With a transport every event may move both directions: what it reads can be what lets it write. False: no more to do. */
+static bool on_transport(fc_conn *c, uint32_t events)
+{
+    if (events & WRITABLE)
+        c->writable = true;
+    if (c->greeting)
+        greet(c);
+    else if (c->connecting && (events & WRITABLE))
+        finish_connect(c);
+    if (c->dead || c->connecting)
+        return false;
+    c->readable = c->transport->ops->pull(c);
+    if (c->out.len)
+        on_writable(c);
+    if (!c->dead && c->finishing && c->writable)
+        fc_conn_shutdown_write(c);
+    return !c->dead;
+}
+
 static void on_events(fc_loop *loop, fc_io *io, uint32_t events)
 {
     (void)loop;
@@ -59,8 +95,12 @@ static void on_events(fc_loop *loop, fc_io *io, uint32_t events)
         c->readable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP))
         c->peer_closed = true;
-    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && (!c->writable || c->out.len || c->connecting))
+    if (FC_UNLIKELY(c->transport != NULL)) {
+        if (!on_transport(c, events))
+            return;
+    } else if ((events & WRITABLE) && (!c->writable || c->out.len || c->connecting)) {
         on_writable(c);
+    }
     if (c->dead)
         return;
     /* A reset arrives as ERR|HUP. Whoever is paused must hear of it too, or the exchange would live on for nobody. */
@@ -82,7 +122,9 @@ static int start(fc_conn *c, fc_loop *loop, int fd, const fc_conn_ops *ops)
     c->deadline_ms = 0;
     c->timer = (fc_timer){.fn = on_timer};
     c->task = (fc_task){.fn = on_task};
-    c->readable = c->peer_closed = c->reset = c->paused = c->over_high = c->cut_short = c->closing = c->dead = false;
+    c->readable = c->peer_closed = c->reset = c->paused = c->over_high = c->cut_short = c->aborting = c->dead = false;
+    c->greeting = c->finishing = false;
+    c->transport = NULL;
     fc_outq_init(&c->out);
     return fc_loop_watch(loop, &c->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
@@ -121,6 +163,12 @@ void fc_conn_close(fc_conn *c)
     if (c->dead)
         return;
     c->dead = true;
+    if (c->transport) {
+        if (!c->out.len && !c->aborting)
+            c->transport->ops->finish(c);
+        c->transport->ops->free(c);
+        c->transport = NULL;
+    }
     /* Not left to close(2): a child forked at this moment would keep the registration alive, and with it a pointer to us. */
     fc_loop_unwatch(c->loop, &c->io);
     close(c->io.fd);
@@ -135,6 +183,7 @@ void fc_conn_abort(fc_conn *c)
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     if (!c->dead)
         setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    c->aborting = true; /* a transport must not vouch for this end */
     fc_conn_close(c);
 }
 
@@ -150,6 +199,8 @@ static void on_task(fc_loop *loop, fc_task *task)
 
 ssize_t fc_conn_recv(fc_conn *c, void *p, size_t n)
 {
+    if (FC_UNLIKELY(c->transport != NULL))
+        return c->transport->ops->recv(c, p, n);
     for (;;) {
         ssize_t got = recv(c->io.fd, p, n, 0);
         if (got >= 0) {
@@ -203,7 +254,7 @@ int fc_conn_flush(fc_conn *c)
         c->over_high |= fc_conn_full(c);
         return 0;
     }
-    int rc = fc_outq_send(&c->out, c->io.fd);
+    int rc = FC_UNLIKELY(c->transport != NULL) ? c->transport->ops->send(c) : fc_outq_send(&c->out, c->io.fd);
     if (rc == -EAGAIN) {
         c->writable = false;
         c->cut_short = true;
@@ -213,7 +264,12 @@ int fc_conn_flush(fc_conn *c)
     return rc;
 }
 
-void fc_conn_shutdown_write(fc_conn *c) { shutdown(c->io.fd, SHUT_WR); }
+void fc_conn_shutdown_write(fc_conn *c)
+{
+    c->finishing = c->transport && c->transport->ops->finish(c) == -EAGAIN;
+    if (!c->finishing)
+        shutdown(c->io.fd, SHUT_WR);
+}
 
 static void on_timer(fc_timer *timer, void *ctx)
 {

@@ -100,13 +100,16 @@ int fc_outq_push_file(fc_outq *q, int fd, off_t off, size_t n)
     return 0;
 }
 
-static void consume(fc_outq *q, size_t n)
+void fc_outq_consume(fc_outq *q, size_t n)
 {
     q->bytes -= n;
     while (q->len) {
         fc_seg *s = seg_at(q, 0);
         if (n < s->n) {
-            s->p += n;
+            if (s->fd >= 0)
+                s->off += (off_t)n;
+            else
+                s->p += n;
             s->n -= n;
             return;
         }
@@ -163,9 +166,37 @@ int fc_outq_send(fc_outq *q, int fd)
             continue;
         if (sent < 0)
             return -errno;
-        consume(q, (size_t)sent);
+        fc_outq_consume(q, (size_t)sent);
         if ((size_t)sent < total)
             return -EAGAIN;
     }
     return 0;
+}
+
+ssize_t fc_outq_peek(fc_outq *q, char *room, size_t n, const char **p)
+{
+    size_t have = 0;
+    if (q->len && seg_at(q, 0)->fd < 0 && (q->len == 1 || seg_at(q, 0)->n >= n)) {
+        *p = seg_at(q, 0)->p;
+        return (ssize_t)(seg_at(q, 0)->n < n ? seg_at(q, 0)->n : n);
+    }
+    *p = room;
+    for (uint32_t i = 0; i < q->len && have < n; i++) {
+        const fc_seg *s = seg_at(q, i);
+        size_t part = s->n < n - have ? s->n : n - have;
+        if (s->fd < 0) {
+            memcpy(room + have, s->p, part);
+            have += part;
+            continue;
+        }
+        ssize_t got;
+        while ((got = pread(s->fd, room + have, part, s->off)) < 0 && errno == EINTR)
+            ;
+        if (got <= 0)
+            return have ? (ssize_t)have : got < 0 ? -errno : -EIO;
+        have += (size_t)got;
+        if ((size_t)got < part)
+            break;
+    }
+    return (ssize_t)have;
 }

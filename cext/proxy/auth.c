@@ -44,13 +44,17 @@ static void refuse(fc_exchange *ex, fc_auth_reason reason)
         problem_answer(ex, problem, reasons[reason], "Retry-After: 1\r\n");
         return;
     }
-    bool takes_bearer = false;
-    for (uint32_t i = 0; i < auth->providers_len; i++)
+    bool takes_bearer = false, takes_key = false;
+    for (uint32_t i = 0; i < auth->providers_len; i++) {
         takes_bearer |= auth->providers[i]->source == FC_AUTH_BEARER;
+        takes_key |= auth->providers[i]->source != FC_AUTH_CERTIFICATE;
+    }
     if (takes_bearer)
         FC_TEXT_LIT(&out, "WWW-Authenticate: Bearer realm=\"");
-    else
+    else if (takes_key)
         FC_TEXT_LIT(&out, "WWW-Authenticate: ApiKey realm=\"");
+    else
+        FC_TEXT_LIT(&out, "WWW-Authenticate: Certificate realm=\"");
     fc_text_put(&out, proxy_of(ex->req)->settings.name, proxy_of(ex->req)->name_len);
     FC_TEXT_LIT(&out, "\"");
     if (reason == FC_AUTH_SCOPE)
@@ -92,6 +96,18 @@ static bool admits(fc_exchange *ex)
     return false;
 }
 
+static fc_auth_found find(const fc_auth_provider *provider, fc_http_req *req, fc_slice *credential)
+{
+    fc_conn *conn = &req->conn->conn;
+    if (provider->source != FC_AUTH_CERTIFICATE)
+        return fc_auth_find(provider, &req->head, req->base, credential);
+    if (conn->transport)
+        *credential = conn->transport->ops->certificate(conn);
+    if (!credential->n)
+        return FC_AUTH_ABSENT;
+    return credential->n <= FC_AUTH_CREDENTIAL_MAX ? FC_AUTH_FOUND : FC_AUTH_AMBIGUOUS;
+}
+
 /* True: go on. False: answered, or parked. */
 static bool try_providers(fc_exchange *ex)
 {
@@ -102,7 +118,7 @@ static bool try_providers(fc_exchange *ex)
         const fc_auth_provider *provider = wanted->providers[ex->auth_next];
         unsigned char key[FC_AUTH_KEY_BYTES];
         fc_slice credential = {NULL, 0};
-        fc_auth_found found = fc_auth_find(provider, &req->head, req->base, &credential);
+        fc_auth_found found = find(provider, req, &credential);
         if (found == FC_AUTH_ABSENT)
             continue;
         if (found == FC_AUTH_AMBIGUOUS) {

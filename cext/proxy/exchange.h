@@ -78,6 +78,11 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
 void exchange_build_interim(fc_exchange *ex, const char *base, const fc_http1_head *head, fc_text *out);
 /* The client as far as trusted proxies tell. */
 fc_addr exchange_client(const fc_http_req *req);
+/* What the client speaks to us: "http" or "https". */
+static inline fc_slice exchange_scheme(const fc_http_req *req)
+{
+    return fc_http_secure(req) ? (fc_slice){"https", 5} : (fc_slice){"http", 4};
+}
 /* The value of the first field, cookie or query parameter of that name; empty when there is none. */
 fc_slice exchange_field(const fc_http_req *req, fc_slice name);
 fc_slice exchange_cookie(const fc_http_req *req, fc_slice name);

@@ -102,6 +102,19 @@ static void answer_open(fc_exchange *ex)
     exchange_fail(ex, PROBLEM_BREAKER_OPEN, "the upstream failed too often and is left alone for a while", line);
 }
 
+static void answer_unreachable(fc_exchange *ex)
+{
+    char detail[160];
+    fc_text out = fc_text_at(detail, sizeof detail - 1);
+    FC_TEXT_LIT(&out, "no endpoint of the upstream could be connected to");
+    if (ex->lease.trouble) {
+        FC_TEXT_LIT(&out, ": TLS failed: ");
+        fc_text_put(&out, ex->lease.trouble, strlen(ex->lease.trouble));
+    }
+    *out.p = 0;
+    exchange_fail(ex, PROBLEM_CONNECT_FAILED, out.overflow ? "TLS with the upstream failed" : detail, NULL);
+}
+
 void exchange_on_lease_failed(fc_lease *lease, fc_lease_failure why)
 {
     fc_exchange *ex = of(lease);
@@ -116,7 +129,7 @@ void exchange_on_lease_failed(fc_lease *lease, fc_lease_failure why)
         answer_open(ex);
         return;
     case FC_LEASE_UNREACHABLE:
-        exchange_fail(ex, PROBLEM_CONNECT_FAILED, "no endpoint of the upstream could be connected to", NULL);
+        answer_unreachable(ex);
         return;
     case FC_LEASE_BUSY:
         exchange_fail(ex, PROBLEM_OVERLOADED, "no connection to the upstream is free, and no more requests may wait",

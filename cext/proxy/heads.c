@@ -146,7 +146,7 @@ static void put_forwarding(fc_text *out, const fc_http_req *req, bool believed)
         FC_TEXT_LIT(out, "\r\n");
         if (!has_proto) {
             FC_TEXT_LIT(out, "X-Forwarded-Proto: ");
-            fc_text_put(out, proxy->settings.scheme, strlen(proxy->settings.scheme));
+            fc_text_slice(out, exchange_scheme(req));
             FC_TEXT_LIT(out, "\r\n");
         }
         if (!has_host && head->authority.len) {
@@ -167,7 +167,7 @@ static void put_forwarding(fc_text *out, const fc_http_req *req, bool believed)
         if (v6)
             FC_TEXT_LIT(out, "]\"");
         FC_TEXT_LIT(out, ";proto=");
-        fc_text_put(out, proxy->settings.scheme, strlen(proxy->settings.scheme));
+        fc_text_slice(out, exchange_scheme(req));
         if (head->authority.len) {
             FC_TEXT_LIT(out, ";host=\"");
             fc_text_slice(out, at(req->base, head->authority));

@@ -15,11 +15,10 @@ int fc_proxy_init(fc_proxy *proxy, fc_loop *loop, const fc_proxy_settings *setti
     if (proxy->settings.http.parse.head_bytes_max > FC_PROXY_HEAD_BYTES_MAX)
         proxy->settings.http.parse.head_bytes_max = FC_PROXY_HEAD_BYTES_MAX;
     proxy->settings.name = copy_text(settings->name);
-    proxy->settings.scheme = copy_text(settings->scheme);
     proxy->settings.trusted = malloc((settings->trusted_len + 1) * sizeof(fc_net));
     proxy->scratch = fc_router_scratch_new();
     proxy->random = seed;
-    if (!proxy->settings.name || !proxy->settings.scheme || !proxy->settings.trusted || !proxy->scratch) {
+    if (!proxy->settings.name || !proxy->settings.trusted || !proxy->scratch) {
         fc_proxy_close(proxy);
         return -ENOMEM;
     }
@@ -35,7 +34,6 @@ void fc_proxy_close(fc_proxy *proxy)
         fc_route_table_unref(proxy->table);
     fc_router_scratch_free(proxy->scratch);
     free((void *)(uintptr_t)proxy->settings.name);
-    free((void *)(uintptr_t)proxy->settings.scheme);
     free((void *)(uintptr_t)proxy->settings.trusted);
     memset(proxy, 0, sizeof *proxy);
 }

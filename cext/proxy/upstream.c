@@ -95,6 +95,29 @@ static void lease_let_go(fc_upconn *c, uint64_t latency_ns, bool failed)
         fc_balancer_finished(e->upstream->balancer, (uint32_t)e->index, now, latency_ns, failed);
 }
 
+/* Its host without a port and brackets: what its certificate must be for. */
+static void name_of(const fc_endpoint *e, char name[sizeof e->spec.host])
+{
+    const char *host = e->spec.host, *end = strrchr(host, ']');
+    if (host[0] == '[' && end) {
+        host++;
+    } else if (!(end = strchr(host, ':')) || strchr(end + 1, ':')) {
+        end = host + strlen(host);
+    }
+    memcpy(name, host, (size_t)(end - host));
+    name[end - host] = 0;
+}
+
+static int secure(fc_upconn *c)
+{
+    static const fc_hash_key place_key = {0x706c616365206f66ull, 0x6120736572766572ull}; /* tells sessions apart, no more */
+    const fc_endpoint *e = c->endpoint;
+    fc_securer *securer = e->upstream->settings.securer;
+    char name[sizeof e->spec.host];
+    name_of(e, name);
+    return securer->secure(securer, &c->conn, name, fc_hash(&place_key, &e->spec.addr, e->spec.addr_len));
+}
+
 static int connect_to(fc_endpoint *e, fc_lease *lease)
 {
     fc_upconn *c = calloc(1, sizeof *c);
@@ -111,6 +134,10 @@ static int connect_to(fc_endpoint *e, fc_lease *lease)
     e->refs++;
     e->open++;
     e->connects++;
+    if (e->upstream->settings.securer && (rc = secure(c)) < 0) {
+        fc_conn_close(&c->conn);
+        return rc;
+    }
     lease_taken(lease, c);
     fc_conn_deadline(&c->conn, fc_loop_now_ms(c->conn.loop) + e->upstream->settings.connect_timeout_ms);
     return 0;
@@ -315,6 +342,7 @@ static void connect_failed(fc_upconn *c, bool timed_out)
     fc_lease *lease = c->lease;
     fc_upstream *u = c->endpoint->upstream;
     c->endpoint->connect_failures++;
+    lease->trouble = fc_conn_trouble(&c->conn);
     fc_lease_told(lease, FC_OUTCOME_FAILURE);
     fc_lease_avoid(lease, true);
     lease_let_go(c, 0, true);

@@ -156,7 +156,7 @@ static client dial(void)
     int pair[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
     fc_addr peer = {0};
-    CHECK(fc_http_server_adopt(&server, pair[0], &peer) == 0);
+    CHECK(fc_http_server_adopt(&server, pair[0], &peer, NULL) == 0);
     return (client){.fd = pair[1], .got = calloc(1, GOT_MAX)};
 }
 
@@ -790,7 +790,7 @@ static void listening(void)
     socklen_t len = sizeof at;
     CHECK(bind(listener, (struct sockaddr *)(void *)&at, len) == 0 && listen(listener, 16) == 0);
     getsockname(listener, (struct sockaddr *)(void *)&at, &len);
-    CHECK(fc_http_server_listen(&server, listener) == 0);
+    CHECK(fc_http_server_listen(&server, listener, NULL) == 0);
     client clients[5];
     for (int i = 0; i < 5; i++) {
         clients[i] = (client){.fd = socket(AF_INET, SOCK_STREAM, 0), .got = calloc(1, GOT_MAX)};

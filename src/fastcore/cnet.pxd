@@ -69,6 +69,8 @@ cdef extern from "fc/outq.h" nogil:
 
 
 cdef extern from "fc/conn.h" nogil:
+    ctypedef struct fc_securer:
+        pass
     ctypedef struct fc_conn:
         fc_io io
         fc_loop *loop
@@ -191,7 +193,7 @@ cdef extern from "fc/http_server.h" nogil:
     fc_http_settings fc_http_settings_default()
     void fc_http_server_init(fc_http_server *server, fc_loop *loop, const fc_http_ops *ops, void *app,
                              const fc_http_settings *settings)
-    int fc_http_server_listen(fc_http_server *server, int fd)
+    int fc_http_server_listen(fc_http_server *server, int fd, fc_securer *securer)
     void fc_http_server_drain(fc_http_server *server)
     void fc_http_server_stop(fc_http_server *server)
     void *fc_http_app(fc_http_req *req)

@@ -8,6 +8,7 @@ from fastcore.reactor cimport fc_loop
 from fastcore.resilience cimport fc_health_cell, fc_health_settings, fc_health_table, fc_status_set, fc_upstream_health
 from fastcore.router cimport fc_router, fc_router_scratch
 from fastcore.sharedcache cimport fc_cache
+from fastcore.tls cimport fc_securer
 
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -36,6 +37,7 @@ cdef extern from "fc/upstream.h" nogil:
         double load_factor
         uint32_t keepalive, connections_max, pending_max, connect_timeout_ms, idle_timeout_ms, fail_timeout_ms
         uint32_t out_high, out_low
+        fc_securer *securer
     ctypedef struct fc_endpoint_spec:
         sockaddr_storage addr
         socklen_t addr_len
@@ -79,7 +81,7 @@ cdef extern from "fc/http_server.h" nogil:
         bint draining
         int accept_errno
     fc_http_settings fc_http_settings_default()
-    int fc_http_server_listen(fc_http_server *server, int fd)
+    int fc_http_server_listen(fc_http_server *server, int fd, fc_securer *securer)
     void fc_http_server_drain(fc_http_server *server)
     void fc_http_server_stop(fc_http_server *server)
 
@@ -104,6 +106,7 @@ cdef extern from "fc/auth.h" nogil:
         FC_AUTH_BEARER
         FC_AUTH_HEADER
         FC_AUTH_QUERY
+        FC_AUTH_CERTIFICATE
     ctypedef enum fc_auth_cell:
         FC_AUTH_CELL_REFUSED
     ctypedef struct fc_auth_provider:
@@ -198,7 +201,6 @@ cdef extern from "fc/proxy.h" nogil:
     ctypedef struct fc_proxy_settings:
         fc_http_settings http
         const char *name
-        const char *scheme
         const fc_net *trusted
         uint32_t trusted_len
         bint x_forwarded, forwarded

@@ -10,6 +10,7 @@ from fastcore.resilience import Health, Retry
 from fastcore.router import Router
 from fastcore.sharedcache import SharedCache
 from fastcore.shm import Region
+from fastcore.tls import Context
 
 __all__ = [
     "BALANCE",
@@ -139,7 +140,6 @@ class Proxy:
         reactor: Reactor,
         *,
         name: str = "fastcore",
-        scheme: str = "http",
         trusted: Iterable[object] = (),
         x_forwarded: bool = True,
         forwarded: bool = False,
@@ -175,6 +175,7 @@ class Proxy:
         fail_timeout: float = 1.0,
         buffer_bytes: int = 131072,
         health: Health | None = None,
+        tls: Context | None = None,
     ) -> Upstream: ...
     def use_region(self, region: Region) -> None: ...
     def use_metrics(self, metrics: Metrics, prefix: str) -> None: ...
@@ -189,7 +190,7 @@ class Proxy:
         claimed: Iterable[str] = (),
         secret_parameters: Iterable[str] = (),
     ) -> None: ...
-    def listen(self, sock: socket.socket) -> None: ...
+    def listen(self, sock: socket.socket, tls: Context | None = None) -> None: ...
     def open_log(self, path: str, buffer_bytes: int = 1048576) -> None: ...
     def reopen_log(self) -> None: ...
     def close_log(self) -> None: ...

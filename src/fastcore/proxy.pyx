@@ -42,6 +42,7 @@ from fastcore.resilience cimport (
 from fastcore.router cimport Router, fc_router_ref, fc_router_unref
 from fastcore.sharedcache cimport SharedCache
 from fastcore.shm cimport Region
+from fastcore.tls cimport Context
 
 from fastcore.resilience import Retry
 from fastcore.shm import RegionError
@@ -232,6 +233,7 @@ cdef class Upstream:
     cdef readonly str balance
     cdef Reactor reactor
     cdef Region region  # holds what the endpoints' cells lie in
+    cdef readonly Context tls
 
     def __dealloc__(self):
         if self.handle is not NULL:
@@ -487,7 +489,7 @@ cdef void _release_table(fc_route_table *table) noexcept with gil:
 cdef class Proxy:
     """A reverse proxy on a reactor, in this process.
 
-    name: our pseudonym in Via. scheme: what X-Forwarded-Proto says. trusted: networks ("10.0.0.0/8") whose forwarding
+    name: our pseudonym in Via. trusted: networks ("10.0.0.0/8") whose forwarding
     fields are believed. hops_max: how often Via may name us before the request counts as a loop (508).
     log_sample: share of requests logged, 0..1. log_subject: the log says who asked. Further keyword arguments are the HTTP server's limits: header_bytes,
     headers, url_bytes, body_bytes, body_rate_min, requests_per_connection, connections, buffer_bytes (high watermark), and
@@ -502,13 +504,14 @@ cdef class Proxy:
     cdef Region region
     cdef fc_health_table health
     cdef readonly Authenticator authenticator
+    cdef list contexts  # of listeners, which C points at
 
-    def __init__(self, Reactor reactor, *, name="fastcore", scheme="http", trusted=(), x_forwarded=True, forwarded=False,
+    def __init__(self, Reactor reactor, *, name="fastcore", trusted=(), x_forwarded=True, forwarded=False,
                  hops_max=10, log_sample=1.0, log_subject=False, lenient=0, header_bytes=32768, headers=100, url_bytes=8192, body_bytes=0,
                  body_rate_min=0, requests_per_connection=0, connections=65536, buffer_bytes=131072, header_timeout=10.0,
                  idle_timeout=75.0, body_timeout=30.0, write_timeout=30.0, drain_idle=1.0):
         cdef fc_proxy_settings settings
-        cdef bytes name_bytes = name.encode("ascii"), scheme_bytes = scheme.encode("ascii"), text
+        cdef bytes name_bytes = name.encode("ascii"), text
         cdef fc_net *nets
         cdef uint32_t i
         trusted = list(trusted)
@@ -530,7 +533,6 @@ cdef class Proxy:
         settings.http.write_timeout_ms = _ms(write_timeout, "write_timeout")
         settings.http.drain_idle_ms = _ms(drain_idle, "drain_idle")
         settings.name = name_bytes
-        settings.scheme = scheme_bytes
         settings.x_forwarded = x_forwarded
         settings.forwarded = forwarded
         settings.hops_max = _count(hops_max, "hops_max")
@@ -556,6 +558,7 @@ cdef class Proxy:
         self.handle.hash_key.k1 = 0x616666696e697479
         self.reactor = reactor
         self.upstreams = {}
+        self.contexts = []
 
     def __dealloc__(self):
         if self.region is not None:
@@ -573,9 +576,11 @@ cdef class Proxy:
     # --- what it does ---
 
     def upstream(self, str name, *, balance="round_robin", load_factor=0.0, keepalive=64, connections=0, pending=1024,
-                 connect_timeout=5.0, idle_timeout=60.0, fail_timeout=1.0, buffer_bytes=131072, health=None):
+                 connect_timeout=5.0, idle_timeout=60.0, fail_timeout=1.0, buffer_bytes=131072, health=None,
+                 Context tls=None):
         """Make an upstream without endpoints yet. connections: per endpoint, 0 no limit; pending: who may wait.
-        health: a fastcore.resilience.Health; what it learns is shared with other processes after `use_region`."""
+        health: a fastcore.resilience.Health; what it learns is shared with other processes after `use_region`. tls: a
+        ClientContext under every connection."""
         cdef fc_upstream_settings s = fc_upstream_settings_default()
         cdef fc_health_settings watch
         cdef Upstream upstream = Upstream.__new__(Upstream)
@@ -590,6 +595,8 @@ cdef class Proxy:
         s.fail_timeout_ms = _ms(fail_timeout, "fail_timeout")
         s.out_high = _count(buffer_bytes, "buffer_bytes")
         s.out_low = s.out_high // 2
+        s.securer = &tls.slot.securer if tls is not None else NULL
+        upstream.tls = tls
         upstream.name = name
         upstream.balance = balance
         upstream.reactor = self.reactor
@@ -667,10 +674,12 @@ cdef class Proxy:
         Py_INCREF(table)
         table.table.refs = 1
 
-    def listen(self, sock):
-        """Accept from a listening socket, which stays the caller's and must stay open."""
+    def listen(self, sock, Context tls=None):
+        """Accept from a listening socket, which stays the caller's and must stay open. tls: None speaks in the clear."""
         sock.setblocking(False)
-        rc = fc_http_server_listen(&self.handle.server, sock.fileno())
+        if tls is not None:
+            self.contexts.append(tls)
+        rc = fc_http_server_listen(&self.handle.server, sock.fileno(), &tls.slot.securer if tls is not None else NULL)
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc))
 

@@ -4,14 +4,14 @@
 REASONS = ("ok", "missing", "malformed", "algorithm", "unknown_key", "signature", "critical", "issuer", "audience", "expired",
            "early", "claim", "unknown", "inactive", "revoked", "scope", "unavailable", "busy")
 
-SOURCES = {"bearer": FC_AUTH_BEARER, "header": FC_AUTH_HEADER, "query": FC_AUTH_QUERY}
+SOURCES = {"bearer": FC_AUTH_BEARER, "header": FC_AUTH_HEADER, "query": FC_AUTH_QUERY, "certificate": FC_AUTH_CERTIFICATE}
 
 
 @dataclass(frozen=True)
 class Credential:
     """How a credential is presented, and the number of who judges it.
 
-    fingerprint: 16 bytes of a hash of everything a verdict depends on. source: "bearer", "header" or "query"; name: of the
+    fingerprint: 16 bytes of a hash of everything a verdict depends on. source: "bearer", "header", "query" or "certificate"; name: of the
     field or parameter. forward: it goes on to the upstream.
     """
 

@@ -186,7 +186,7 @@ cdef class WSGIServer:
             l.template["SERVER_PORT"] = str(name[1])
         fc_http_server_init(&l.http, self.reactor.loop, &OPS, <void *>l, &self.settings)
         l.http.drained = on_drained
-        cdef int rc = fc_http_server_listen(&l.http, sock.fileno())
+        cdef int rc = fc_http_server_listen(&l.http, sock.fileno(), NULL)
         if rc < 0:
             raise OSError(-rc, f"cannot watch the listening socket {name!r}: {os.strerror(-rc)}")
         l.running = True

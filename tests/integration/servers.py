@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -235,7 +236,8 @@ class RawUpstream:
     """A listening socket. Either the test takes connections by hand with `accept`, or `serve` runs a handler in a thread
     for each. What came over every connection is kept in `wires`."""
 
-    def __init__(self, host: str = "127.0.0.1", backlog: int = 1024, port: int = 0):
+    def __init__(self, host: str = "127.0.0.1", backlog: int = 1024, port: int = 0, tls: ssl.SSLContext | None = None):
+        self._tls = tls
         self.listener = socket.create_server((host, port), backlog=backlog)
         self.listener.settimeout(SECONDS)
         self.port: int = self.listener.getsockname()[1]
@@ -281,6 +283,11 @@ class RawUpstream:
             self._spawn(self._handle, handler, wire)
 
     def _handle(self, handler: Handler, wire: Wire) -> None:
+        if self._tls is not None:
+            try:
+                wire.sock = self._tls.wrap_socket(wire.sock, server_side=True)
+            except OSError:
+                return  # a gateway that does not trust us
         try:
             with wire:
                 handler(wire)

@@ -199,7 +199,7 @@ def test_a_wrong_upstream(upstream: str, expected: str) -> None:
         ("control_token_file: /nonexistent/token", "control_token_file: /nonexistent/token: No such file"),
         ("[1, 2]", "the file must be a mapping of settings"),
         ("upstreams:", "upstreams: expected a mapping, and nothing stands here"),
-        ("listen: []", "listen: expected at least 1 of them"),
+        ("listen: []", "listen: nobody listens"),
     ],
 )
 def test_wrong_together(text: str, expected: str) -> None:

@@ -41,6 +41,7 @@ typedef enum fc_auth_source {
     FC_AUTH_BEARER, /* Authorization: Bearer, RFC 6750 2.1 */
     FC_AUTH_HEADER, /* the value of a field of its own */
     FC_AUTH_QUERY,  /* a query parameter; its name and value as written, without %XX */
+    FC_AUTH_CERTIFICATE, /* the client's, which TLS has verified; in no head */
 } fc_auth_source;
 
 typedef enum fc_auth_found {

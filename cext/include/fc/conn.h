@@ -12,6 +12,9 @@
  *     end of the batch in which fc_conn_close was called, exactly once.
  *  2. After fc_conn_close no other callback runs and nothing more is sent.
  *  3. No callback is invoked from inside fc_conn_write*; fc_conn_flush reports failure by its return value only.
+ *
+ * Transports: between a connection and its socket may lie one that changes the bytes (fc/tls.h). Owners see no difference:
+ * the same callbacks at the same times, plain bytes in and out.
  */
 #ifndef FC_CONN_H
 #define FC_CONN_H
@@ -20,6 +23,32 @@
 #include "fc/outq.h"
 
 typedef struct fc_conn fc_conn;
+typedef struct fc_transport fc_transport;
+
+/* What a transport does for its connection. It clears c->writable and c->readable where the socket has no room, or
+ * nothing more. */
+typedef struct fc_transport_ops {
+    int (*connect)(fc_conn *c); /* its own greeting, on an outgoing connection that stands: 0 done, -EAGAIN, -errno */
+    bool (*pull)(fc_conn *c);   /* something happened to the socket: is there anything for fc_conn_recv to answer? */
+    ssize_t (*recv)(fc_conn *c, void *p, size_t n); /* as fc_conn_recv; 0 only for an end the peer has vouched for */
+    int (*send)(fc_conn *c);                        /* what is queued; as fc_outq_send */
+    int (*finish)(fc_conn *c);                      /* tell the peer that nothing more comes: 0, or -EAGAIN: no room yet */
+    void (*free)(fc_conn *c);
+    const char *(*trouble)(const fc_conn *c);       /* why it failed, for people; static text or NULL */
+    fc_slice (*certificate)(fc_conn *c);            /* of the peer, verified, in DER; empty without one */
+} fc_transport_ops;
+
+struct fc_transport {
+    const fc_transport_ops *ops; /* what it needs follows */
+};
+
+/* Who puts a transport under connections. */
+typedef struct fc_securer fc_securer;
+struct fc_securer {
+    /* Under a connection that was accepted (name NULL) or is being made, to a peer that must prove to be `name`; `place`
+     * tells peers apart. Before any event of the connection. 0 or -errno. */
+    int (*secure)(fc_securer *self, fc_conn *c, const char *name, uint64_t place);
+};
 
 typedef struct fc_conn_ops {
     void (*read)(fc_conn *c);            /* readable, and not paused */
@@ -42,7 +71,10 @@ struct fc_conn {
     bool readable, writable;
     bool peer_closed; /* FIN seen by the kernel; bytes may still wait before it */
     bool reset;       /* the kernel reports an error; a paused owner hears of it through `broken` */
-    bool paused, connecting, over_high, cut_short, closing, dead;
+    bool paused, connecting, over_high, cut_short, aborting, dead;
+    bool greeting;  /* connected, and the transport is not yet */
+    bool finishing; /* the FIN waits until the transport has said that nothing more comes */
+    fc_transport *transport; /* NULL: none */
     fc_outq out;
 };
 
@@ -72,6 +104,11 @@ int fc_conn_write_copy(fc_conn *c, const char *p, size_t n);
 int fc_conn_flush(fc_conn *c);
 static inline bool fc_conn_full(const fc_conn *c) { return c->out.bytes >= c->out_high; }
 void fc_conn_shutdown_write(fc_conn *c);
+/* Why its transport failed; NULL: it did not, or nobody knows. */
+static inline const char *fc_conn_trouble(const fc_conn *c)
+{
+    return c->transport ? c->transport->ops->trouble(c) : NULL;
+}
 
 /* Deadline at an absolute loop time; 0 clears it. */
 void fc_conn_deadline(fc_conn *c, uint64_t at_ms);

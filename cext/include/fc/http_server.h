@@ -139,14 +139,15 @@ struct fc_http_conn {
 /* --- server ----------------------------------------------------------------------------------------------------- */
 void fc_http_server_init(fc_http_server *server, fc_loop *loop, const fc_http_ops *ops, void *app,
                          const fc_http_settings *settings);
-/* Accept from a listening socket (it must be non-blocking and stays the caller's). 0 or -errno. */
-int fc_http_server_listen(fc_http_server *server, int fd);
+/* Accept from a listening socket (it must be non-blocking and stays the caller's). securer: puts TLS under what it accepts
+ * (fc/tls.h), and outlives the server; NULL: plain. 0 or -errno. */
+int fc_http_server_listen(fc_http_server *server, int fd, fc_securer *securer);
 /* Stop accepting, answer what is under way with Connection: close, let idle connections go. `drained` tells the end. */
 void fc_http_server_drain(fc_http_server *server);
 /* Close every connection now (requests fail with FC_HTTP_SHUTDOWN) and stop accepting. */
 void fc_http_server_stop(fc_http_server *server);
 /* Adopt a connected socket that somebody else accepted. 0 or -errno. */
-int fc_http_server_adopt(fc_http_server *server, int fd, const fc_addr *peer);
+int fc_http_server_adopt(fc_http_server *server, int fd, const fc_addr *peer, fc_securer *securer);
 
 /* --- request ---------------------------------------------------------------------------------------------------- */
 static inline void *fc_http_app(fc_http_req *req)
@@ -154,6 +155,8 @@ static inline void *fc_http_app(fc_http_req *req)
     uintptr_t behind = (uintptr_t)(req->head.fields + req->head.fields_max);
     return (void *)((behind + 15) & ~(uintptr_t)15);
 }
+/* Did it come over TLS? */
+static inline bool fc_http_secure(const fc_http_req *req) { return req->conn->conn.transport != NULL; }
 static inline fc_slice fc_http_slice(const fc_http_req *req, fc_span s) { return (fc_slice){req->base + s.off, s.len}; }
 
 /* May this connection serve another request after this one? Decides the Connection field of the answer. A body that is

@@ -44,4 +44,10 @@ int fc_outq_push_file(fc_outq *q, int fd, off_t off, size_t n);     /* takes the
  * (-EPIPE, -ECONNRESET, or a file's read error). */
 int fc_outq_send(fc_outq *q, int fd);
 
+/* For who sends by other means: the next bytes, at most n, as one piece - where they lie, or put together in `room` of n
+ * bytes. The same bytes again, and perhaps more, until fc_outq_consume. 0 when empty; -EIO: a file ended early, or another
+ * -errno of reading it. */
+ssize_t fc_outq_peek(fc_outq *q, char *room, size_t n, const char **p);
+void fc_outq_consume(fc_outq *q, size_t n);
+
 #endif

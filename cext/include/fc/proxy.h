@@ -147,7 +147,6 @@ typedef struct fc_proxy_metrics {
 typedef struct fc_proxy_settings {
     fc_http_settings http;
     const char *name;            /* our pseudonym in Via; a token */
-    const char *scheme;          /* "http", for X-Forwarded-Proto */
     const fc_net *trusted;       /* peers whose forwarding fields are believed */
     uint32_t trusted_len;
     bool x_forwarded, forwarded; /* which fields we write (RFC 7239 for the second) */

@@ -40,6 +40,7 @@ typedef struct fc_upstream_settings {
     uint32_t idle_timeout_ms;   /* of a pooled connection */
     uint32_t fail_timeout_ms;
     uint32_t out_high, out_low; /* request bytes queued per connection */
+    fc_securer *securer;        /* TLS under every connection (fc/tls.h); outlives the upstream. NULL: plain */
 } fc_upstream_settings;
 
 fc_upstream_settings fc_upstream_settings_default(void);
@@ -129,6 +130,7 @@ struct fc_lease {
     uint32_t attempts;   /* connections taken or tried so far */
     uint8_t trials;      /* places of half-open breakers it holds */
     bool told;           /* what this try came to is known already */
+    const char *trouble; /* why TLS with the endpoint last tried did not stand; static text or NULL */
     char label[64];      /* of the endpoint last tried, cut to fit; "" before the first */
 };
 

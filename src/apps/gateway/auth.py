@@ -21,6 +21,7 @@ import gevent.event
 import gevent.hub
 
 from apps.gateway import jwk
+from apps.gateway.certificate_judge import CertificateJudge
 from apps.gateway.config_auth import Auth, Jwt, Provider, RouteAuth
 from apps.gateway.config_model import Gateway
 from apps.gateway.introspection import Introspector
@@ -252,6 +253,8 @@ class AuthService:
     def _judge_of(self, name: str, provider: Provider) -> Judge:
         if provider.introspection is not None:
             return Introspector(provider.introspection)
+        if provider.certificates is not None:
+            return CertificateJudge(provider.certificates)
         return judge_for(provider.jwt, provider.api_keys, self._keys(name, provider.jwt))
 
     def _keys(self, name: str, jwt: Jwt | None) -> Keys | None:
@@ -299,7 +302,8 @@ def _table(region: Region, section: str, capacity: int, **options: int) -> Share
 
 
 def kind_of(provider: Provider) -> str:
-    return "jwt" if provider.jwt else "introspection" if provider.introspection else "api_keys"
+    kinds = ("jwt", "introspection", "api_keys", "certificates")
+    return next(kind for kind in kinds if getattr(provider, kind) is not None)
 
 
 def scope_numbers(settings: Gateway) -> dict[str, int]:
@@ -319,6 +323,8 @@ def credential(number: int, name: str, provider: Provider, scopes: dict[str, int
         "scopes": sorted(scopes),
     }
     fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).digest()[:16]
+    if provider.certificates is not None:
+        return Credential(number, fingerprint, "certificate")
     if provider.api_keys is None:
         return Credential(number, fingerprint, "bearer", forward=provider.forward)
     source = "header" if provider.api_keys.header else "query"

@@ -20,6 +20,7 @@ from apps.gateway.config_base import Section, listed
 from apps.gateway.config_health import Finding
 from apps.gateway.config_limits import RateLimit, check_limit, check_named
 from apps.gateway.config_model import Gateway, Route, Upstream
+from apps.gateway.config_tls import Tls, check_tls
 from apps.gateway.routing import check_table
 from apps.settings import Loaded, load
 from apps.units import Address, parse_address
@@ -92,9 +93,11 @@ def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[F
     upstreams = _valid_upstreams(loaded)
     routes = _valid_routes(loaded)
     listen, control = _addresses(loaded)
+    tls = _tls(loaded)
     if control is not None:
         has_token = data.get("control_token") is not None or data.get("control_token_file") is not None
-        yield from checks.check_addresses(listen, control, has_token)
+        yield from checks.check_addresses(listen, tls.listen, control, has_token)
+    yield from check_tls(tls)
     if data.get("control_token") is not None and data.get("control_token_file") is not None:
         yield ("control_token_file",), "control_token and control_token_file exclude each other"
     if data.get("control_token") == "":
@@ -145,6 +148,13 @@ def _limit_findings(loaded: Loaded[Gateway], routes: Mapping[int, Route]) -> Ite
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _tls(loaded: Loaded[Gateway]) -> Tls:
+    if loaded.settings:
+        return loaded.settings.tls
+    found: dict[str, Tls] = _valid(Tls, [("tls", loaded.data.get("tls", {}))])
+    return found.get("tls", Tls())
 
 
 def _valid_upstreams(loaded: Loaded[Gateway]) -> dict[str, Upstream]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from apps.gateway.config_base import FieldToken, Listed, Section
+from apps.gateway.config_tls import CertificateAuth
 from apps.units import Duration, Size, Timeout, Whole, parse_address
 
 ALGORITHMS = (
@@ -195,11 +196,14 @@ class Provider(Section):
     """Tokens of any form, as `Authorization: Bearer`, which the authorization server is asked about (RFC 7662)."""
     api_keys: ApiKeys | None = None
     """Keys given out by you."""
+    certificates: CertificateAuth | None = None
+    """The client's certificate, which `tls.client_certificates` asks for and verifies."""
     forward: bool = False
     """Send the credential on to the target; otherwise it is removed."""
     headers: dict[ClaimField, Claim] = {}
     """Fields that tell the target who asks: name and claim, a path like `realm.roles` into nested ones (API keys have
-    sub and scope). What clients send under these names is deleted, on every route."""
+    sub and scope; certificates sub, cn, dns, uri, email, dn, issuer, serial and fingerprint). What clients send under
+    these names is deleted, on every route."""
     remember: Timeout = 3_600_000
     """Longest time a verdict is remembered; shorter when the token expires before."""
     refused_for: Timeout = 5_000

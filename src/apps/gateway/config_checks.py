@@ -10,6 +10,7 @@ from typing import Any
 
 from apps.gateway.config_health import Finding, check_health, check_retries
 from apps.gateway.config_model import Condition, Route, Upstream
+from apps.gateway.config_tls import check_upstream_tls
 from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
 from apps.units import Address
 from apps.yaml_source import Path
@@ -17,11 +18,17 @@ from apps.yaml_source import Path
 MATCHERS = ("path", "exact", "template", "regex")
 
 
-def check_addresses(listen: tuple[Address, ...], control: Address, has_token: bool) -> Iterator[Finding]:
+def check_addresses(
+    listen: tuple[Address, ...], tls: tuple[Address, ...], control: Address, has_token: bool
+) -> Iterator[Finding]:
     """Each address once, and no control plane open to other machines without a token."""
-    for index, address in enumerate(listen):
-        if any(collide(address, other) for other in listen[:index]):
-            yield ("listen", index), f"{address} collides with another address of listen"
+    if not listen and not tls:
+        yield ("listen",), "nobody listens: name an address, here or in tls.listen"
+    places: list[Path] = [("listen", i) for i in range(len(listen))] + [("tls", "listen", i) for i in range(len(tls))]
+    both = (*listen, *tls)
+    for index, (place, address) in enumerate(zip(places, both, strict=True)):
+        if any(collide(address, other) for other in both[:index]):
+            yield place, f"{address} collides with another address of listen"
         if collide(address, control):
             yield ("control",), f"{control} is also an address of listen; the two need addresses of their own"
     if not control.is_loopback and not has_token:
@@ -55,6 +62,8 @@ def check_upstream(name: str, upstream: Upstream) -> Iterator[Finding]:
     breakers = {"breaker": upstream.breaker, "target_breaker": upstream.target_breaker}
     yield from check_health(at, upstream.health_check, upstream.outlier, breakers)
     yield from check_retries(at, upstream.retries)
+    if upstream.tls is not None:
+        yield from check_upstream_tls(name, upstream.tls)
 
 
 def check_route_shape(index: int, raw: Mapping[str, Any]) -> Iterator[Finding]:

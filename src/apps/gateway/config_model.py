@@ -24,6 +24,7 @@ from apps.gateway.config_auth import Auth, RouteAuthOrName
 from apps.gateway.config_base import FieldToken, Listed, Section, field_token
 from apps.gateway.config_health import Breaker, HealthCheck, Outlier, Percent, Retries, Status
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
+from apps.gateway.config_tls import Tls, UpstreamTlsOrTrue
 from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
 from apps.units import Address, Duration, Size, SocketAddress, Timeout, Whole, is_host_name
 
@@ -206,7 +207,9 @@ class Upstream(Section):
     resolve_every: Duration = 30_000
     """How often names are looked up again; 0 only at start. The last good answer stays when a look-up fails."""
     connect_timeout: Timeout | None = None
-    """Overrides `timeouts.connect`."""
+    """Overrides `timeouts.connect`; with `tls` it covers the handshake."""
+    tls: UpstreamTlsOrTrue | None = None
+    """`true`, or a mapping: targets speak TLS, and must prove who they are. Without it we speak in the clear."""
     retries: Retries = Retries()
     """Retries of requests that a target failed."""
     health_check: HealthCheck | None = None
@@ -308,10 +311,11 @@ class Route(Section):
 class Gateway(Section):
     """All settings of `fastcore gateway`."""
 
-    listen: Annotated[tuple[SocketAddress, ...], Listed, Field(min_length=1, max_length=64)] = (
-        Address("127.0.0.1", 8080),
-    )
-    """Addresses of the data plane: `host:port`, `[ipv6]:port`, `:port` (every interface), `unix:/path`."""
+    listen: Annotated[tuple[SocketAddress, ...], Listed, Field(max_length=64)] = (Address("127.0.0.1", 8080),)
+    """Addresses of the data plane that speak in the clear: `host:port`, `[ipv6]:port`, `:port` (every interface),
+    `unix:/path`. `[]` where all speak TLS."""
+    tls: Tls = Tls()
+    """Addresses of the data plane that speak TLS, and with which certificates."""
     control: SocketAddress = Address("127.0.0.1", 8081)
     """Address of the control plane: health, metrics, status page."""
     control_token: SecretStr | None = None

@@ -21,6 +21,7 @@ from apps.gateway.health import Checker, Reporter, engine_health
 from apps.gateway.limits import RouteLimits
 from apps.gateway.resolver import Resolver
 from apps.gateway.routing import build_router, engine_routes, plain_routes
+from apps.gateway.tls import Client, ServerSide
 from apps.settings import Loaded
 from fastcore import __version__
 from fastcore.metrics import Counter, Gauge, Metrics
@@ -76,6 +77,7 @@ class DataPlane:
         self._reporters: list[Reporter] = []
         self.auth: AuthService | None = None
         self._published: dict[tuple[str, str, str], int] = {}
+        self._tls: ServerSide | None = None
         self._accept_errno = 0
         self._log_failed = False
 
@@ -140,8 +142,10 @@ class DataPlane:
         self.metrics_registry.gauge("fastcore_build_info", "Workers by version of fastcore", version=__version__).set(1)
         self._lost = self.metrics_registry.counter(f"{PREFIX}_log_lost", "Access log lines lost to a failing disk")
         taken = [sock for sock in listeners if self._is_ours(sock)]
-        for sock in taken:
-            self.proxy.listen(sock)
+        if settings.tls.listen:
+            self._tls = ServerSide(settings.tls, worker.region, self.metrics_registry, PREFIX)
+        for number, sock in enumerate(taken):  # in the order of `bind`
+            self.proxy.listen(sock, self._tls.context if self._tls and number >= len(settings.listen) else None)
         self._publisher = gevent.spawn(self._publish_forever)
         return taken
 
@@ -161,6 +165,8 @@ class DataPlane:
             checker.stop()
         if self.auth is not None:
             self.auth.stop()
+        if self._tls is not None:
+            self._tls.stop()
         self.proxy.stop()
         self._publish()
         self.proxy.close_log()
@@ -248,6 +254,7 @@ class DataPlane:
             idle_timeout=timeouts.upstream_idle / 1000,
             buffer_bytes=self.settings.limits.buffer_bytes,
             health=engine_health(model),
+            tls=model.tls.context() if model.tls else None,
         )
         if upstream.watched:
             self._reporters.append(Reporter(upstream))
@@ -276,7 +283,9 @@ class DataPlane:
             ).inc()
 
         assert model.health_check is not None
-        checker = self._checkers[upstream.name] = Checker(upstream, model.health_check, count)
+        checker = self._checkers[upstream.name] = Checker(
+            upstream, model.health_check, count, Client(model.tls) if model.tls else None
+        )
         return checker
 
     def _is_ours(self, sock: socket.socket) -> bool:
@@ -317,6 +326,8 @@ class DataPlane:
     def _publish(self) -> None:
         """What the engine counts goes into this worker's row: gauges as they stand, counters by what came."""
         self._limits.publish()
+        if self._tls is not None:
+            self._tls.publish()
         stats = self.proxy.stats()
         lines = self.proxy.log_stats()
         gauges = {

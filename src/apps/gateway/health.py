@@ -15,6 +15,7 @@ from gevent import socket
 
 from apps.gateway import config_health as model
 from apps.gateway.config_model import Upstream as UpstreamModel
+from apps.gateway.tls import Client
 from fastcore.proxy import Endpoint, Upstream
 from fastcore.resilience import Breaker, Health, Outlier, RetryBudget
 
@@ -70,15 +71,16 @@ class CheckFailed(Exception):
     """Why a target did not pass."""
 
 
-def look(endpoint: Endpoint, check: model.HealthCheck) -> None:
-    """One check. Raises CheckFailed, also after `check.timeout`."""
+def look(endpoint: Endpoint, check: model.HealthCheck, tls: Client | None = None) -> None:
+    """One check, over TLS where the upstream speaks it. Raises CheckFailed, also after `check.timeout`."""
     try:
         with gevent.Timeout(check.timeout / 1000, CheckFailed("no answer in time")):
             family = socket.AF_UNIX if isinstance(endpoint.address, str) else _family(endpoint.address[0])
             with socket.socket(family) as sock:
                 sock.connect(endpoint.address)
+                stream = tls.wrap(sock, endpoint.host_name()) if tls else sock
                 if check.type == "http":
-                    _ask(sock, endpoint, check)
+                    _ask(stream, endpoint, check)
     except OSError as error:
         raise CheckFailed(error.strerror or str(error)) from None
 
@@ -107,8 +109,15 @@ def _ask(sock: Any, endpoint: Endpoint, check: model.HealthCheck) -> None:
 class Checker:
     """Makes the checks of one upstream while this worker leads. count is called with a target's name and the result."""
 
-    def __init__(self, upstream: Upstream, check: model.HealthCheck, count: Callable[[str, bool], None]):
+    def __init__(
+        self,
+        upstream: Upstream,
+        check: model.HealthCheck,
+        count: Callable[[str, bool], None],
+        tls: Client | None = None,
+    ):
         self._upstream = upstream
+        self._tls = tls
         self._check = check
         self._count = count
         self._targets: dict[str, Endpoint] = {}
@@ -162,7 +171,7 @@ class Checker:
     def _look(self, name: str) -> None:
         endpoint, reason = self._targets[name], ""
         try:
-            look(endpoint, self._check)
+            look(endpoint, self._check, self._tls)
         except CheckFailed as error:
             reason = str(error)
         finally:

@@ -24,9 +24,14 @@ def static_keys(jwt: Jwt) -> list[jwk.Key]:
 
 def check_provider(name: str, provider: Provider, environ: Mapping[str, str]) -> Iterator[Finding]:
     at: Path = ("auth", "providers", name)
-    kinds = (provider.jwt, provider.introspection, provider.api_keys)
+    kinds = (provider.jwt, provider.introspection, provider.api_keys, provider.certificates)
     if sum(kind is not None for kind in kinds) != 1:
-        yield at, "a provider has one of jwt, introspection, api_keys"
+        yield at, "a provider has one of jwt, introspection, api_keys, certificates"
+    if provider.certificates is not None:
+        try:
+            jwk.check_library()
+        except ValueError as error:
+            yield (*at, "certificates"), str(error)
     if provider.introspection is not None:
         yield from _check_introspection((*at, "introspection"), provider.introspection, environ)
     if provider.jwt is not None:

@@ -25,9 +25,10 @@ def cpu_count() -> int:
 
 
 def gunicorn_options(settings: Gateway) -> dict[str, Any]:
-    """gunicorn's settings for these of ours; bind has the data plane's addresses first, the control plane's last."""
+    """gunicorn's settings for these of ours; bind has the data plane's addresses first, those with TLS
+    after the others, the control plane's last."""
     return {
-        "bind": [str(address) for address in (*settings.listen, settings.control)],
+        "bind": [str(address) for address in (*settings.listen, *settings.tls.listen, settings.control)],
         "workers": settings.workers or cpu_count(),
         "worker_class": WORKER_CLASS,
         "worker_connections": settings.limits.connections,

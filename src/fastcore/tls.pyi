@@ -1,0 +1,57 @@
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+__all__ = ["ClientContext", "Context", "ServerContext", "TlsError", "certificate_end"]
+
+CLIENT_CERTIFICATES: Final[dict[str, int]]
+VERSIONS: Final[tuple[str, ...]]
+
+Certificate = tuple[bytes, bytes]
+
+class TlsError(ValueError): ...
+
+def certificate_end(chain: bytes) -> int: ...
+
+class Context:
+    def stats(self) -> dict[str, int]: ...
+
+class ServerContext(Context):
+    def __init__(
+        self,
+        certificates: Iterable[Certificate],
+        *,
+        minimum: str = "1.2",
+        ciphers: str | None = None,
+        alpn: Sequence[str] = (),
+        client_certificates: Literal["off", "optional", "required"] = "off",
+        client_authorities: bytes | None = None,
+        depth: int = 8,
+        ticket_secret: bytes | None = None,
+        ticket_hours: int = 12,
+    ) -> None: ...
+    def replace(
+        self,
+        certificates: Iterable[Certificate],
+        *,
+        minimum: str = "1.2",
+        ciphers: str | None = None,
+        alpn: Sequence[str] = (),
+        client_certificates: Literal["off", "optional", "required"] = "off",
+        client_authorities: bytes | None = None,
+        depth: int = 8,
+        ticket_secret: bytes | None = None,
+        ticket_hours: int = 12,
+    ) -> None: ...
+
+class ClientContext(Context):
+    def __init__(
+        self,
+        *,
+        authorities: bytes | None = None,
+        verify: bool = True,
+        name: str | None = None,
+        certificate: Certificate | None = None,
+        minimum: str = "1.2",
+        ciphers: str | None = None,
+        alpn: Sequence[str] = (),
+    ) -> None: ...
