@@ -119,6 +119,7 @@ class Route:
 class Upstream:
     name: str
     balance: str
+    tls: Context | None
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None: ...
     def endpoints(self) -> list[dict[str, Any]]: ...
     @property

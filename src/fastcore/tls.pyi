@@ -1,24 +1,28 @@
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, final
+
+from typing_extensions import disjoint_base
 
 __all__ = ["ClientContext", "Context", "ServerContext", "TlsError", "certificate_end"]
 
 CLIENT_CERTIFICATES: Final[dict[str, int]]
 VERSIONS: Final[tuple[str, ...]]
 
-Certificate = tuple[bytes, bytes]
+_Certificate = tuple[bytes, bytes]
 
 class TlsError(ValueError): ...
 
 def certificate_end(chain: bytes) -> int: ...
 
+@disjoint_base
 class Context:
     def stats(self) -> dict[str, int]: ...
 
+@final
 class ServerContext(Context):
     def __init__(
         self,
-        certificates: Iterable[Certificate],
+        certificates: Iterable[_Certificate],
         *,
         minimum: str = "1.2",
         ciphers: str | None = None,
@@ -31,7 +35,7 @@ class ServerContext(Context):
     ) -> None: ...
     def replace(
         self,
-        certificates: Iterable[Certificate],
+        certificates: Iterable[_Certificate],
         *,
         minimum: str = "1.2",
         ciphers: str | None = None,
@@ -43,6 +47,7 @@ class ServerContext(Context):
         ticket_hours: int = 12,
     ) -> None: ...
 
+@final
 class ClientContext(Context):
     def __init__(
         self,
@@ -50,7 +55,7 @@ class ClientContext(Context):
         authorities: bytes | None = None,
         verify: bool = True,
         name: str | None = None,
-        certificate: Certificate | None = None,
+        certificate: _Certificate | None = None,
         minimum: str = "1.2",
         ciphers: str | None = None,
         alpn: Sequence[str] = (),

@@ -7,6 +7,7 @@
 The secure transport itself is C (cext/net/tls*.c): nothing here runs for a connection.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memset
 
@@ -84,6 +85,7 @@ cdef class Context:
         return {"handshakes": s.handshakes, "resumed": s.resumed, "failed": s.failed}
 
 
+@cython.final
 cdef class ServerContext(Context):
     """A server's side.
 
@@ -94,8 +96,11 @@ cdef class ServerContext(Context):
     every ticket_hours. Raises TlsError.
     """
 
-    def __init__(self, certificates, **settings):
-        self.replace(certificates, **settings)
+    def __init__(self, certificates, *, minimum="1.2", ciphers=None, alpn=(), client_certificates="off",
+                 client_authorities=None, depth=8, ticket_secret=None, ticket_hours=12):
+        self.replace(certificates, minimum=minimum, ciphers=ciphers, alpn=alpn, client_certificates=client_certificates,
+                     client_authorities=client_authorities, depth=depth, ticket_secret=ticket_secret,
+                     ticket_hours=ticket_hours)
 
     def replace(self, certificates, *, minimum="1.2", ciphers=None, alpn=(), client_certificates="off",
                 client_authorities=None, depth=8, ticket_secret=None, ticket_hours=12):
@@ -119,6 +124,7 @@ cdef class ServerContext(Context):
         self.put(&options, certificates, ciphers, alpn, client_authorities if options.verify else None, ticket_secret)
 
 
+@cython.final
 cdef class ClientContext(Context):
     """A client's side: towards upstreams.
 

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import trustme
 
 from apps.gateway.config import load_settings
 from apps.gateway.config_model import Gateway
@@ -29,8 +30,18 @@ def test_there_are_examples() -> None:
     assert len(examples()) >= 3
 
 
+def write_certificates(folder: Path, text: str) -> None:
+    """The files an example names: NAME.pem and NAME.key."""
+    for stem in set(re.findall(r"([\w-]+)\.(?:pem|key)\b", text)):
+        made = trustme.CA().issue_cert(f"{stem}.example")
+        (folder / f"{stem}.pem").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        made.private_key_pem.write_to_path(folder / f"{stem}.key")
+
+
 @pytest.mark.parametrize("text", examples())
-def test_an_example_is_a_valid_file(text: str) -> None:
+def test_an_example_is_a_valid_file(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_certificates(tmp_path, text)
     assert [str(problem) for problem in load_settings("example.yaml", text=text, environ={}).problems] == []
 
 
