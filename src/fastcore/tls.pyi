@@ -51,8 +51,8 @@ class ServerContext(Context):
 class ClientContext(Context):
     def __init__(
         self,
-        *,
         authorities: bytes | None = None,
+        *,
         verify: bool = True,
         name: str | None = None,
         certificate: _Certificate | None = None,

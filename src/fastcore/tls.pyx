@@ -132,7 +132,7 @@ cdef class ClientContext(Context):
     to be; None: the host each is configured by. certificate: (chain, key) to show. Raises TlsError.
     """
 
-    def __init__(self, *, authorities=None, verify=True, name=None, certificate=None, minimum="1.2", ciphers=None, alpn=()):
+    def __init__(self, authorities=None, *, verify=True, name=None, certificate=None, minimum="1.2", ciphers=None, alpn=()):
         cdef fc_tls_options options
         if minimum not in VERSIONS:
             raise TlsError(f"{minimum!r}: the least version is one of {', '.join(VERSIONS)}")
