@@ -200,8 +200,9 @@ bool exchange_withholds(const fc_exchange *ex, const fc_http1_field *field)
     return false;
 }
 
-static bool withholds_parameter(const fc_route_auth *auth, fc_slice name)
+bool exchange_withholds_parameter(const fc_exchange *ex, fc_slice name)
 {
+    const fc_route_auth *auth = ex->route->auth;
     for (uint32_t i = 0; i < auth->providers_len; i++) {
         const fc_auth_provider *p = auth->providers[i];
         if (!p->forward && p->source == FC_AUTH_QUERY && p->name.n == name.n && memcmp(p->name.p, name.p, name.n) == 0)
@@ -217,7 +218,7 @@ void exchange_put_query(fc_text *out, const fc_exchange *ex, fc_slice query)
     for (bool more = true; more;) {
         fc_slice name, value;
         size_t n = fc_auth_parameter(query, &name, &value);
-        if (!withholds_parameter(ex->route->auth, name)) {
+        if (!exchange_withholds_parameter(ex, name)) {
             fc_text_put(out, first ? "?" : "&", 1);
             fc_text_put(out, query.p, n);
             first = false;

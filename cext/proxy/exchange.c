@@ -233,13 +233,14 @@ static uint64_t affinity(const fc_exchange *ex, const fc_router_match *match)
     return fc_hash(&proxy_of(req)->hash_key, key.p, key.n);
 }
 
-static fc_router_answer find_route(fc_exchange *ex, fc_router_match *match)
+/* method: NULL: the request's own. */
+static fc_router_answer find_route(fc_exchange *ex, const fc_slice *method, fc_router_match *match)
 {
     const fc_http_req *req = ex->req;
     const fc_http1_head *head = &req->head;
     fc_router_request q = {
-        .method_id = (fc_http_method)head->method_id,
-        .method = fc_http_slice(req, head->method),
+        .method_id = method ? fc_http_method_id(method->p, method->n) : (fc_http_method)head->method_id,
+        .method = method ? *method : fc_http_slice(req, head->method),
         .host = fc_http_slice(req, head->authority),
         .path = fc_http_slice(req, head->path),
         .query = fc_http_slice(req, head->query),
@@ -267,6 +268,10 @@ static void forward(fc_exchange *ex, const fc_router_match *match)
 {
     if (ex->route->limits && !exchange_limit(ex, true))
         return;
+    if (ex->route->fixed) {
+        exchange_answer_fixed(ex, match);
+        return;
+    }
     int status = exchange_build_request(ex, match);
     if (status) {
         problem_answer(ex, problem_of(status),
@@ -284,11 +289,24 @@ static void forward(fc_exchange *ex, const fc_router_match *match)
 void exchange_go_on(fc_exchange *ex)
 {
     fc_router_match match;
-    fc_router_answer answer = find_route(ex, &match);
+    fc_router_answer answer = find_route(ex, NULL, &match);
     if (answer == FC_ROUTER_FOUND)
         forward(ex, &match);
     else
         answer_unrouted(ex, answer, &match);
+}
+
+/* A preflight belongs to the route that would take the request it announces. True: answered. */
+static bool preflight(fc_exchange *ex)
+{
+    fc_slice method;
+    fc_router_match match;
+    if (!exchange_wants_preflight(ex->req, &method) || find_route(ex, &method, &match) != FC_ROUTER_FOUND ||
+        !ex->table->routes[match.index].cors)
+        return false;
+    ex->route = &ex->table->routes[match.index];
+    exchange_preflight(ex, method);
+    return true;
 }
 
 static void on_request(fc_http_req *req)
@@ -313,7 +331,9 @@ static void on_request(fc_http_req *req)
     fc_router_match match;
     ex->table = proxy->table;
     ex->table->refs++;
-    fc_router_answer answer = find_route(ex, &match);
+    if (ex->table->has_cors && preflight(ex))
+        return;
+    fc_router_answer answer = find_route(ex, NULL, &match);
     if (answer != FC_ROUTER_FOUND) {
         answer_unrouted(ex, answer, &match);
         return;

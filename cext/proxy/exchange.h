@@ -143,6 +143,62 @@ void problem_answer_with(fc_exchange *ex, enum problem problem, const char *deta
 /* OPTIONS that ends here: 204 with what we can do. */
 void problem_options(fc_exchange *ex);
 
+/* Room for an answer of ours, or NULL, and then the exchange has ended. */
+fc_buf *problem_room(fc_exchange *ex, size_t n);
+/* `out` is the head but for what every answer has; complete it, send it with the body, and end. Takes the buffer. */
+void problem_finish_with(fc_exchange *ex, fc_buf *buf, fc_text *out, uint16_t status, fc_slice body);
+static inline void problem_finish(fc_exchange *ex, fc_buf *buf, fc_text *out, uint16_t status)
+{
+    problem_finish_with(ex, buf, out, status, (fc_slice){NULL, 0});
+}
+
+/* --- edit.c: what the route changes (fc/edit.h) --------------------------------------------------------------------- */
+
+typedef enum fc_fate { FC_FATE_KEEP, FC_FATE_DROP, FC_FATE_RENAME } fc_fate;
+
+/* What becomes of a field or parameter that came; `seen` gathers which edits met theirs. */
+fc_fate exchange_edit(const fc_edits *edits, fc_slice name, uint64_t *seen, fc_slice *renamed);
+/* Fields that are set, added, or missed. match NULL: there are no parameters. */
+void exchange_put_edits(fc_text *out, const fc_exchange *ex, const fc_edits *edits, uint64_t seen,
+                        const fc_router_match *match);
+size_t exchange_edits_room(const fc_exchange *ex, const fc_edits *edits);
+void exchange_put_value(fc_text *out, const fc_exchange *ex, const fc_value *value, const fc_router_match *match,
+                        bool in_query);
+/* "?" and the query as edits and credentials leave it; nothing when nothing is left. */
+void exchange_put_edited_query(fc_text *out, const fc_exchange *ex, const fc_edits *edits, const fc_router_match *match);
+
+/* --- cors.c; REQUIRES ex->route->cors ------------------------------------------------------------------------------- */
+
+size_t exchange_cors_room(const fc_exchange *ex);
+void exchange_cors_fields(const fc_exchange *ex, fc_text *out);
+/* Does it ask whether *method may be used across origins? Of any route. */
+bool exchange_wants_preflight(const fc_http_req *req, fc_slice *method);
+void exchange_preflight(fc_exchange *ex, fc_slice method);
+
+/* --- fixed.c; REQUIRES ex->route->fixed ----------------------------------------------------------------------------- */
+
+void exchange_answer_fixed(fc_exchange *ex, const fc_router_match *match);
+
+/* What the route adds to every answer, the target's and ours: CORS, edits. */
+static inline size_t exchange_answer_room(const fc_exchange *ex)
+{
+    const fc_route *route = ex->route;
+    if (FC_LIKELY(!route || (!route->cors && !route->reply_edits)))
+        return 0;
+    return (route->cors ? exchange_cors_room(ex) : 0) +
+           (route->reply_edits ? exchange_edits_room(ex, route->reply_edits) : 0);
+}
+static inline void exchange_answer_fields(const fc_exchange *ex, uint64_t seen, fc_text *out)
+{
+    const fc_route *route = ex->route;
+    if (FC_LIKELY(!route || (!route->cors && !route->reply_edits)))
+        return;
+    if (route->cors)
+        exchange_cors_fields(ex, out);
+    if (route->reply_edits)
+        exchange_put_edits(out, ex, route->reply_edits, seen, NULL);
+}
+
 /* --- limit.c: the route's limits (fc/limit.h) -------------------------------------------------------------------- */
 
 /* Those that need no user, or those that do. False: the request was refused and answered. REQUIRES: the route has some. */
@@ -165,6 +221,7 @@ bool exchange_authenticate(fc_exchange *ex);
 bool exchange_claims_field(const fc_route_table *table, fc_slice name);
 /* Is this the credential of a provider that keeps it from the upstream? The route has such. */
 bool exchange_withholds(const fc_exchange *ex, const fc_http1_field *field);
+bool exchange_withholds_parameter(const fc_exchange *ex, fc_slice name);
 /* "?" and the query without such credentials; nothing when nothing is left. */
 void exchange_put_query(fc_text *out, const fc_exchange *ex, fc_slice query);
 /* The query for the log, without values of parameters that carry credentials; cut to the room. Its length. */

@@ -81,6 +81,23 @@ static void put_field(fc_text *out, const char *base, const fc_http1_field *fiel
     FC_TEXT_LIT(out, "\r\n");
 }
 
+static void put_edited(fc_text *out, const char *base, const fc_http1_field *field, const fc_edits *edits, uint64_t *seen)
+{
+    fc_slice renamed;
+    switch (exchange_edit(edits, at(base, field->name), seen, &renamed)) {
+    case FC_FATE_DROP:
+        return;
+    case FC_FATE_KEEP:
+        put_field(out, base, field);
+        return;
+    case FC_FATE_RENAME:
+        fc_text_slice(out, renamed);
+        FC_TEXT_LIT(out, ": ");
+        fc_text_slice(out, at(base, field->value));
+        FC_TEXT_LIT(out, "\r\n");
+    }
+}
+
 /* --- who the client is ------------------------------------------------------------------------------------------- */
 
 static bool trusted(const fc_proxy *proxy, const fc_addr *a)
@@ -280,6 +297,10 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
     fc_span last = head->fields_len ? head->fields[head->fields_len - 1].value : head->target;
     size_t head_len = last.off + last.len;
     size_t room = head_len + 2 * head->fields_len + literal + route->host.n + identity + EXTRA_BYTES;
+    if (route->request_edits)
+        room += exchange_edits_room(ex, route->request_edits);
+    if (route->query_edits)
+        room += exchange_edits_room(ex, route->query_edits);
     ex->head_out = fc_buf_get(req->conn->conn.loop->bufs, room < FC_BUF_LARGE ? room : FC_BUF_LARGE);
     if (!ex->head_out)
         return 503;
@@ -287,7 +308,9 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
     fc_text_slice(&out, fc_http_slice(req, head->method));
     FC_TEXT_LIT(&out, " ");
     put_path(&out, route, match);
-    if (head->has_query && route->auth) {
+    if (route->query_edits) {
+        exchange_put_edited_query(&out, ex, route->query_edits, match);
+    } else if (head->has_query && route->auth) {
         exchange_put_query(&out, ex, fc_http_slice(req, head->query));
     } else if (head->has_query) {
         FC_TEXT_LIT(&out, "?");
@@ -300,6 +323,7 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
         FC_TEXT_LIT(&out, "\r\n");
     }
     bool has_via = false;
+    uint64_t seen = 0;
     for (uint32_t i = 0; i < head->fields_len; i++) {
         const fc_http1_field *f = &head->fields[i];
         switch (request_fate[f->id]) {
@@ -327,8 +351,13 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
             continue;
         if (route->auth && exchange_withholds(ex, f))
             continue;
-        put_field(&out, req->base, f);
+        if (route->request_edits)
+            put_edited(&out, req->base, f, route->request_edits, &seen);
+        else
+            put_field(&out, req->base, f);
     }
+    if (route->request_edits)
+        exchange_put_edits(&out, ex, route->request_edits, seen, match);
     if (has_via && count_hops(proxy, req) >= proxy->settings.hops_max)
         return 508;
     put_forwarding(&out, req, believed);
@@ -402,9 +431,16 @@ static void put_status(fc_text *out, unsigned status, fc_slice reason)
     FC_TEXT_LIT(out, "\r\n");
 }
 
-static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head, bool keep_trailer)
+/* "Access-Control-...": where a route has CORS of its own, upstreams have no say in it. */
+static bool is_cors(fc_slice name) { return name.n > 15 && strncasecmp(name.p, "access-control-", 15) == 0; }
+
+/* route: NULL for heads that it does not change. */
+static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head, bool keep_trailer,
+                       const fc_route *route, uint64_t *seen)
 {
     bool has_date = false;
+    const fc_edits *edits = route ? route->reply_edits : NULL;
+    bool own_cors = route && route->cors;
     for (uint32_t i = 0; i < head->fields_len; i++) {
         const fc_http1_field *f = &head->fields[i];
         if (reply_fate[f->id] && !(f->id == FC_FIELD_TRAILER && keep_trailer))
@@ -412,7 +448,12 @@ static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head
         if (head->connection_names && named_by_connection(base, head, f))
             continue;
         has_date |= f->id == FC_FIELD_DATE;
-        put_field(out, base, f);
+        if (own_cors && is_cors(at(base, f->name)))
+            continue;
+        if (edits)
+            put_edited(out, base, f, edits, seen);
+        else
+            put_field(out, base, f);
     }
     return has_date;
 }
@@ -429,7 +470,8 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
     fc_http_req *req = ex->req;
     fc_proxy *proxy = proxy_of(req);
     put_status(out, head->status, at(base, head->reason));
-    if (!put_fields(out, base, head, ex->reply_chunked && req->head.te_trailers)) {
+    uint64_t seen = 0;
+    if (!put_fields(out, base, head, ex->reply_chunked && req->head.te_trailers, ex->route, &seen)) {
         FC_TEXT_LIT(out, "Date: ");
         fc_text_put(out, fc_date_now(&proxy->date), FC_DATE_LEN);
         FC_TEXT_LIT(out, "\r\n");
@@ -437,6 +479,7 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
     put_via(out, proxy, head->minor);
     if (ex->limited)
         exchange_limit_fields(ex, out);
+    exchange_answer_fields(ex, seen, out);
     if (ex->reply_chunked) {
         FC_TEXT_LIT(out, "Transfer-Encoding: chunked\r\n");
     } else if (head->has_length && head->status != 204) {
@@ -463,7 +506,7 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
 void exchange_build_interim(fc_exchange *ex, const char *base, const fc_http1_head *head, fc_text *out)
 {
     put_status(out, head->status, at(base, head->reason));
-    put_fields(out, base, head, false);
+    put_fields(out, base, head, false, NULL, NULL);
     if (head->status == 101) {
         put_via(out, proxy_of(ex->req), head->minor);
         for (uint32_t i = 0; i < head->fields_len; i++)

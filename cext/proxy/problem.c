@@ -70,6 +70,7 @@ static void put_common(fc_exchange *ex, fc_text *out, const char *extra)
     FC_TEXT_LIT(out, "\r\n");
     if (extra)
         fc_text_put(out, extra, strlen(extra));
+    exchange_answer_fields(ex, 0, out);
     if (!ex->keep_client)
         FC_TEXT_LIT(out, "Connection: close\r\n");
     else if (ex->req->head.minor == 0)
@@ -88,6 +89,39 @@ static void finish(fc_exchange *ex, fc_buf *buf, const fc_text *out)
     fc_http_end(req, keep);
 }
 
+fc_buf *problem_room(fc_exchange *ex, size_t n)
+{
+    fc_buf *buf = fc_buf_get(ex->req->server->loop->bufs, n);
+    if (!buf) { /* not even room to say so */
+        exchange_finish(ex);
+        fc_http_abort(ex->req);
+    }
+    return buf;
+}
+
+void problem_finish_with(fc_exchange *ex, fc_buf *buf, fc_text *out, uint16_t status, fc_slice body)
+{
+    fc_http_req *req = ex->req;
+    ex->status = status;
+    ex->keep_client = fc_http_may_keep(req) && req->body_done;
+    out->p -= 2; /* the line's end, which put_common begins with */
+    put_common(ex, out, NULL);
+    FC_TEXT_LIT(out, "\r\n");
+    if (body.n && body.n <= (size_t)(out->end - out->p))
+        fc_text_slice(out, body), body.n = 0;
+    if (body.n) {
+        int rc = fc_http_send(req, buf, out->start, fc_text_len(out));
+        out->start = out->p;
+        if (rc < 0 || fc_http_send_copy(req, body.p, body.n) < 0) {
+            fc_buf_unref(buf);
+            ex->answered = true; /* a part of it */
+            exchange_cut(ex);
+            return;
+        }
+    }
+    finish(ex, buf, out);
+}
+
 void problem_answer(fc_exchange *ex, enum problem problem, const char *detail, const char *extra)
 {
     problem_answer_with(ex, problem, detail, extra, NULL);
@@ -103,12 +137,9 @@ void problem_answer_with(fc_exchange *ex, enum problem problem, const char *deta
     fc_lease_cancel(&ex->lease);
     ex->keep_client = fc_http_may_keep(req) && req->body_done;
     char body[PROBLEM_BYTES];
-    fc_buf *buf = fc_buf_get(req->server->loop->bufs, sizeof body + HEAD_BYTES + (extra ? strlen(extra) : 0));
-    if (!buf) { /* not even room to say so */
-        exchange_finish(ex);
-        fc_http_abort(req);
+    fc_buf *buf = problem_room(ex, sizeof body + HEAD_BYTES + (extra ? strlen(extra) : 0) + exchange_answer_room(ex));
+    if (!buf)
         return;
-    }
     fc_text json = fc_text_at(body, sizeof body);
     FC_TEXT_LIT(&json, "{\"type\":\"");
     if (!strchr(slug, ':'))
@@ -145,12 +176,9 @@ void problem_options(fc_exchange *ex)
     fc_http_req *req = ex->req;
     ex->status = 204;
     ex->keep_client = fc_http_may_keep(req) && req->body_done;
-    fc_buf *buf = fc_buf_get(req->server->loop->bufs, FC_BUF_SMALL);
-    if (!buf) {
-        exchange_finish(ex);
-        fc_http_abort(req);
+    fc_buf *buf = problem_room(ex, FC_BUF_SMALL);
+    if (!buf)
         return;
-    }
     fc_text out = fc_text_at(buf->data, buf->cap);
     FC_TEXT_LIT(&out, "HTTP/1.1 204 No Content");
     put_common(ex, &out, "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, QUERY\r\n");

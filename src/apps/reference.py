@@ -77,6 +77,10 @@ def _kind(info: dict[str, Any]) -> str:
         return "secret"
     if info.get("title") in ("duration", "size", "address", "network"):
         return str(info["title"]) + _bounds(info)
+    if "const" in info:
+        return f"`{json.dumps(info['const'])}`"
+    if "type" not in info:
+        return "anything"
     kind = str(info["type"])
     return {"boolean": "true or false", "integer": "number"}.get(kind, kind) + _bounds(info)
 

@@ -131,6 +131,63 @@ cdef extern from "fc/auth.h" nogil:
     bint fc_auth_settle(fc_auth *auth, const unsigned char *key, const void *verdict, size_t n)
 
 
+cdef extern from "fc/edit.h" nogil:
+    enum:
+        FC_EDITS_MAX
+        FC_FIXED_BODY_MAX
+    ctypedef enum fc_value_kind:
+        FC_VALUE_LITERAL
+        FC_VALUE_PARAM
+        FC_VALUE_CLIENT_IP
+        FC_VALUE_REQUEST_ID
+        FC_VALUE_SCHEME
+        FC_VALUE_HOST
+        FC_VALUE_METHOD
+        FC_VALUE_PATH
+        FC_VALUE_QUERY
+        FC_VALUE_QUERY_TAIL
+        FC_VALUE_PARAMETER
+        FC_VALUE_FIELD
+        FC_VALUE_COOKIE
+        FC_VALUE_USER
+        FC_VALUE_CLAIM
+        FC_VALUE_ENDPOINT
+        FC_VALUE_STATUS
+    ctypedef struct fc_value_part:
+        fc_value_kind kind
+        fc_slice text
+    ctypedef struct fc_value:
+        const fc_value_part *parts
+        uint32_t parts_len
+    ctypedef enum fc_edit_kind:
+        FC_EDIT_REMOVE
+        FC_EDIT_RENAME
+        FC_EDIT_SET
+        FC_EDIT_ADD
+        FC_EDIT_DEFAULT
+    ctypedef struct fc_edit:
+        fc_edit_kind kind
+        fc_slice name
+        fc_value value
+        bint secure_only
+    ctypedef struct fc_edits:
+        const fc_edit *edits
+        uint32_t len, room, dynamic
+    ctypedef struct fc_origin:
+        fc_slice text, after
+        bint pattern
+    ctypedef struct fc_cors:
+        const fc_origin *origins
+        uint32_t origins_len
+        bint any, credentials
+        fc_slice methods, headers, expose
+        uint32_t max_age_s
+    ctypedef struct fc_fixed:
+        uint16_t status
+        fc_slice type, body
+        fc_value location
+
+
 cdef extern from "fc/proxy.h" nogil:
     ctypedef struct fc_route_auth:
         const fc_auth_provider **providers
@@ -179,6 +236,11 @@ cdef extern from "fc/proxy.h" nogil:
         bint log
         const fc_route_limits *limits
         const fc_route_auth *auth
+        const fc_fixed *fixed
+        const fc_edits *request_edits
+        const fc_edits *query_edits
+        const fc_edits *reply_edits
+        const fc_cors *cors
         uint32_t *cells
     ctypedef struct fc_route_table:
         uint32_t refs
@@ -189,6 +251,7 @@ cdef extern from "fc/proxy.h" nogil:
         uint32_t claimed_len
         const fc_slice *secret_parameters
         uint32_t secret_parameters_len
+        bint has_cors
         void (*release)(fc_route_table *table) noexcept
     ctypedef enum fc_proxy_cell:
         FC_CELL_BYTES_IN

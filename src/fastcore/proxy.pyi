@@ -17,10 +17,14 @@ __all__ = [
     "CELLS",
     "REASONS",
     "Authenticator",
+    "Cors",
     "Credential",
+    "Edit",
     "Endpoint",
+    "Fixed",
     "Literal",
     "Parameter",
+    "Part",
     "Proxy",
     "Route",
     "RouteAuth",
@@ -37,6 +41,36 @@ CELLS: Final[tuple[tuple[str, str], ...]]
 CLASSES: Final[tuple[str, ...]]
 REASONS: Final[tuple[str, ...]]
 SOURCES: Final[dict[str, int]]
+VALUE_PARTS: Final[dict[str, int]]
+EDITS: Final[dict[str, int]]
+
+@dataclass(frozen=True)
+class Part:
+    kind: str
+    text: str = ""
+
+@dataclass(frozen=True)
+class Edit:
+    kind: str
+    name: str
+    value: tuple[Part, ...] = ()
+    secure_only: bool = False
+
+@dataclass(frozen=True)
+class Cors:
+    origins: tuple[str, ...]
+    credentials: bool = False
+    methods: tuple[str, ...] | None = None
+    headers: tuple[str, ...] | None = None
+    expose: tuple[str, ...] = ()
+    max_age: int = 600
+
+@dataclass(frozen=True)
+class Fixed:
+    status: int
+    content_type: str = ""
+    body: bytes = b""
+    location: tuple[Part, ...] = ()
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -100,7 +134,7 @@ class Authenticator:
 @dataclass(frozen=True)
 class Route:
     name: str
-    upstream: Upstream
+    upstream: Upstream | None
     path: tuple[Literal | Parameter | Tail, ...] | None = None
     host: str = "preserve"
     hash_on: tuple[str, ...] = ("client_ip",)
@@ -114,6 +148,11 @@ class Route:
     log: bool = True
     limits: tuple[str, ...] = ()
     auth: RouteAuth | None = None
+    request_edits: tuple[Edit, ...] = ()
+    query_edits: tuple[Edit, ...] = ()
+    reply_edits: tuple[Edit, ...] = ()
+    cors: Cors | None = None
+    fixed: Fixed | None = None
 
 @final
 class Upstream:

@@ -47,8 +47,8 @@ from fastcore.tls cimport Context
 from fastcore.resilience import Retry
 from fastcore.shm import RegionError
 
-__all__ = ["BALANCE", "CELLS", "REASONS", "Authenticator", "Credential", "Endpoint", "Literal", "Parameter", "Proxy", "Route",
-           "RouteAuth", "Tail", "Upstream", "pack_verdict"]
+__all__ = ["BALANCE", "CELLS", "REASONS", "Authenticator", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Literal",
+           "Parameter", "Part", "Proxy", "Route", "RouteAuth", "Tail", "Upstream", "pack_verdict"]
 
 
 cdef extern from *:
@@ -180,6 +180,7 @@ class Tail:
 
 
 include "proxy_auth.pxi"
+include "proxy_edits.pxi"
 
 
 @dataclass(frozen=True)
@@ -190,11 +191,12 @@ class Route:
     hash_on: for consistent hashing, ("client_ip",), ("path",), ("header", name), ("cookie", name) or ("query", name).
     attempts: endpoints tried in all for an idempotent request that got no answer; retry: when that is.
     limits: names of those it is under.
-    auth: who may; None: everybody.
+    auth: who may; None: everybody. request_edits, query_edits, reply_edits, cors: what changes on the way.
+    fixed: answers instead of an upstream, which is None then.
     """
 
     name: str
-    upstream: "Upstream"
+    upstream: "Upstream | None"
     path: tuple[Literal | Parameter | Tail, ...] | None = None
     host: str = "preserve"
     hash_on: tuple[str, ...] = ("client_ip",)
@@ -208,6 +210,11 @@ class Route:
     log: bool = True
     limits: tuple[str, ...] = ()
     auth: RouteAuth | None = None
+    request_edits: tuple[Edit, ...] = ()
+    query_edits: tuple[Edit, ...] = ()
+    reply_edits: tuple[Edit, ...] = ()
+    cors: Cors | None = None
+    fixed: Fixed | None = None
 
 
 cdef uint32_t _ms(object seconds, str what) except? 0xffffffff:
@@ -370,6 +377,7 @@ cdef class _Table:
     cdef list kept
     cdef fc_path_part **parts
     cdef _Credentials credentials
+    cdef _Changes changes
     cdef fc_slice *names  # claimed fields, then secret parameters
 
     def __cinit__(self):
@@ -408,6 +416,7 @@ cdef class _Table:
         self.table.routes_len = n
         self.credentials = _Credentials.__new__(_Credentials)
         self.credentials.prepare(routes)
+        self.changes = _Changes.__new__(_Changes)
         self.name_fields(claimed, secret)
         for i in range(n):
             self.route(i, routes[i])
@@ -435,9 +444,18 @@ cdef class _Table:
         cdef fc_route *r = &self.table.routes[i]
         cdef Upstream upstream = spec.upstream
         cdef uint32_t k
-        self.kept.append(upstream)
         r.name = self.slice(spec.name)
-        r.upstream = upstream.handle
+        if (upstream is None) != (spec.fixed is not None):
+            raise ValueError(f"route {spec.name}: one of an upstream and a fixed answer")
+        if upstream is not None:
+            self.kept.append(upstream)
+            r.upstream = upstream.handle
+        r.fixed = self.changes.fixed(spec.fixed)
+        r.request_edits = self.changes.edits(spec.request_edits)
+        r.query_edits = self.changes.edits(spec.query_edits)
+        r.reply_edits = self.changes.edits(spec.reply_edits)
+        r.cors = self.changes.cors(spec.cors)
+        self.table.has_cors |= r.cors is not NULL
         if spec.path is not None:
             self.parts[i] = <fc_path_part *>PyMem_Calloc(len(spec.path) + 1, sizeof(fc_path_part))
             if self.parts[i] is NULL:

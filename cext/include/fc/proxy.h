@@ -24,6 +24,7 @@
 
 #include "fc/auth.h"
 #include "fc/date.h"
+#include "fc/edit.h"
 #include "fc/hist.h"
 #include "fc/http_server.h"
 #include "fc/limit.h"
@@ -86,7 +87,8 @@ typedef struct fc_retry_policy {
 
 struct fc_route {
     fc_slice name;
-    fc_upstream *upstream;
+    fc_upstream *upstream; /* NULL: `fixed` answers */
+    const fc_fixed *fixed;
     const fc_path_part *parts; /* NULL: the path goes on as it is */
     uint32_t parts_len;
     fc_host_mode host_mode;
@@ -100,6 +102,8 @@ struct fc_route {
     bool log;
     const fc_route_limits *limits; /* NULL: none */
     const fc_route_auth *auth; /* NULL: everybody may */
+    const fc_edits *request_edits, *query_edits, *reply_edits; /* NULL: none */
+    const fc_cors *cors; /* NULL: upstreams say what they like about other origins */
     uint32_t cells[FC_STATUS_CLASSES]; /* metric cells counting answers: 1xx .. 5xx, and none sent */
 };
 
@@ -112,6 +116,7 @@ struct fc_route_table {
     uint32_t claimed_len;
     const fc_slice *secret_parameters; /* query parameters that carry credentials: their values are not logged */
     uint32_t secret_parameters_len;
+    bool has_cors; /* some route has */
     /* Frees routes and what they point at; called when the last exchange has let go. */
     void (*release)(fc_route_table *table);
 };

@@ -108,8 +108,10 @@ def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[F
         if isinstance(raw, dict):
             yield from checks.check_route_shape(index, raw)
     named = set(data["upstreams"]) if isinstance(data.get("upstreams"), dict) else set()
+    providers = _valid_providers(loaded)
     for index, route in routes.items():
         yield from checks.check_route(index, route, named)
+        yield from checks.check_route_changes(index, route, providers)
     yield from checks.check_names(routes)
     yield from _limit_findings(loaded, routes)
     yield from _auth_findings(loaded, routes, environ)
@@ -119,11 +121,8 @@ def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[F
 def _auth_findings(
     loaded: Loaded[Gateway], routes: Mapping[int, Route], environ: Mapping[str, str]
 ) -> Iterator[Finding]:
-    raw = loaded.data.get("auth")
-    raw = raw.get("providers") if isinstance(raw, dict) else None
-    named = raw if isinstance(raw, dict) else {}
-    # With settings at hand these very objects are checked, as they keep what is read from files.
-    valid = dict(loaded.settings.auth.providers) if loaded.settings else _valid(Provider, named.items())
+    named = _raw_providers(loaded)
+    valid = _valid_providers(loaded)
     for name, provider in valid.items():
         yield from provider_keys.check_provider(name, provider, environ)
     yield from provider_keys.check_claimed(Auth.model_construct(providers=valid))
@@ -131,6 +130,17 @@ def _auth_findings(
         if route.auth is not None:
             yield from provider_keys.check_route_auth(("routes", index, "auth"), route.auth, set(named))
     yield from provider_keys.check_scopes(route.auth for route in routes.values() if route.auth)
+
+
+def _raw_providers(loaded: Loaded[Gateway]) -> dict[str, Any]:
+    raw = loaded.data.get("auth")
+    raw = raw.get("providers") if isinstance(raw, dict) else None
+    return raw if isinstance(raw, dict) else {}
+
+
+def _valid_providers(loaded: Loaded[Gateway]) -> dict[str, Provider]:
+    """With settings at hand these very objects, as they keep what is read from files."""
+    return dict(loaded.settings.auth.providers) if loaded.settings else _valid(Provider, _raw_providers(loaded).items())
 
 
 def _limit_findings(loaded: Loaded[Gateway], routes: Mapping[int, Route]) -> Iterator[Finding]:

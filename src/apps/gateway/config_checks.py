@@ -8,14 +8,18 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from apps.gateway.config_auth import Provider
+from apps.gateway.config_changes import check_changes, check_cors, check_parts, check_respond, parts_of
 from apps.gateway.config_health import Finding, check_health, check_retries
 from apps.gateway.config_model import Condition, Route, Upstream
 from apps.gateway.config_tls import check_upstream_tls
 from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
 from apps.units import Address
 from apps.yaml_source import Path
+from fastcore.proxy import Part
 
 MATCHERS = ("path", "exact", "template", "regex")
+ANSWERS = ("upstream", "redirect", "respond")
 
 
 def check_addresses(
@@ -74,14 +78,50 @@ def check_route_shape(index: int, raw: Mapping[str, Any]) -> Iterator[Finding]:
         yield at, f"a route needs one of {', '.join(MATCHERS)}"
     for extra in matchers[1:]:
         yield (*at, extra), f"{matchers[0]} already says which paths match; a route has one of {', '.join(MATCHERS)}"
+    answers = [key for key in ANSWERS if raw.get(key) is not None]
+    if not answers:
+        yield at, f"a route needs one of {', '.join(ANSWERS)}"
+    for extra in answers[1:]:
+        yield (*at, extra), f"{answers[0]} already answers; a route has one of {', '.join(ANSWERS)}"
     if raw.get("host") is not None and raw.get("hosts"):
         yield (*at, "hosts"), "host and hosts exclude each other"
+
+
+def check_route_changes(index: int, route: Route, providers: Mapping[str, Provider]) -> Iterator[Finding]:
+    """What the route changes in heads, and what its values are made of."""
+    at = ("routes", index)
+    parameters = template_parameters(route.template) if route.template else frozenset[str]()
+    parameters |= regex_parameters(route.regex) if route.regex else frozenset()
+    asked = route.auth.providers if route.auth else ()
+    claims = {field.lower() for name in asked if name in providers for field in providers[name].headers}
+
+    def usable(part: Part) -> str | None:
+        if part.kind == "param" and part.text not in parameters:
+            known = f"known: {', '.join(sorted(parameters))}" if parameters else "this route has no parameters"
+            return f"{{param.{part.text}}} is no parameter of this route ({known})"
+        if part.kind in ("user", "claim") and not asked:
+            return f"{{{part.kind}}}: this route asks nobody who he is (auth)"
+        if part.kind == "claim" and part.text.lower() not in claims:
+            return f"{{claim.{part.text}}}: no provider of this route sends a claim as {part.text} (headers)"
+        return None
+
+    yield from check_changes((*at, "request_headers"), route.request_headers, False, usable)
+    yield from check_changes((*at, "request_query"), route.request_query, False, usable)
+    yield from check_changes((*at, "response_headers"), route.response_headers, True, usable)
+    yield from check_cors((*at, "cors"), route.cors)
+    yield from check_respond((*at, "respond"), route.respond)
+    if route.redirect is not None:
+        yield from check_parts((*at, "redirect", "to"), parts_of(route.redirect.to), False, usable)
+    if route.upstream is None:
+        for key in ("rewrite", "request_headers", "request_query", "timeouts"):
+            if key in route.model_fields_set:
+                yield (*at, key), f"{key} has no effect without an upstream"
 
 
 def check_route(index: int, route: Route, upstreams: set[str]) -> Iterator[Finding]:
     """The meaning of one valid route: its upstream, its rewrite, its conditions."""
     at = ("routes", index)
-    if route.upstream not in upstreams:
+    if route.upstream is not None and route.upstream not in upstreams:
         close = difflib.get_close_matches(route.upstream, upstreams, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         yield (*at, "upstream"), f"no upstream is called {route.upstream!r}{hint}"

@@ -22,6 +22,14 @@ from pydantic import (
 
 from apps.gateway.config_auth import Auth, RouteAuthOrName
 from apps.gateway.config_base import FieldToken, Listed, Section, field_token
+from apps.gateway.config_changes import (
+    Cors,
+    FieldChanges,
+    ParameterChanges,
+    RedirectOrText,
+    RespondOrText,
+    SecurityOrSwitch,
+)
 from apps.gateway.config_health import Breaker, HealthCheck, Outlier, Percent, Retries, Status
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
 from apps.gateway.config_tls import Tls, UpstreamTlsOrTrue
@@ -287,8 +295,24 @@ class Route(Section):
     """Query parameters that must match, by name."""
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000), Whole] = 0
     """Higher is tried first; among equals exact, template, regex, longest prefix, then order in the file."""
-    upstream: str
-    """Name of the upstream that answers."""
+    upstream: str | None = None
+    """Name of the upstream that answers. A route has one of upstream, redirect and respond."""
+    redirect: RedirectOrText | None = None
+    """Send clients elsewhere: an address, or a mapping."""
+    respond: RespondOrText | None = None
+    """Answer by yourself: a text, or a mapping."""
+    request_headers: FieldChanges | None = None
+    """Changes to header fields before the request is sent on. Values are templates: `{user}`, `{client.ip}`,
+    `{param.NAME}`, `{header.NAME}` and others."""
+    request_query: ParameterChanges | None = None
+    """Changes to the query before the request is sent on."""
+    response_headers: FieldChanges | None = None
+    """Changes to header fields of every answer on this route, ours included."""
+    security_headers: SecurityOrSwitch | None = None
+    """Fields that make browsers careful. Without it the general `security_headers`; false: none."""
+    cors: Cors | None = None
+    """Pages of which other origins may use this route. Preflights are answered before authentication; what targets
+    say about it is dropped."""
     rewrite: Rewrite = Rewrite()
     """Changes to path and host before the request is sent on."""
     timeouts: RouteTimeouts = RouteTimeouts()
@@ -349,6 +373,8 @@ class Gateway(Section):
     room. Changes at a restart only: a reload keeps the table."""
     auth: Auth = Auth()
     """Who vouches for clients. Nothing is asked of anybody unless a route says so."""
+    security_headers: SecurityOrSwitch | None = None
+    """Of routes that do not say: `true`, or a mapping."""
     upstreams: Annotated[dict[Name, Upstream], Field(max_length=10_000)] = {}
     """Groups of targets by name."""
     routes: Annotated[tuple[Route, ...], Field(max_length=100_000)] = ()

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from apps.gateway.config_auth import RouteAuth
+from apps.gateway.config_changes import edits_of
 from apps.gateway.config_health import Retries, numbers
 from apps.gateway.config_model import Condition, Gateway, Rewrite, Route
 from apps.yaml_source import Path
 from fastcore import regex
-from fastcore.proxy import Literal, Parameter, Tail, Upstream
+from fastcore.proxy import Edit, Literal, Parameter, Tail, Upstream
 from fastcore.proxy import Route as EngineRoute
 from fastcore.proxy import RouteAuth as EngineAuth
 from fastcore.resilience import Retry
@@ -132,11 +133,13 @@ def _engine_route(
     upstream: Callable[[str], Upstream],
     auth: Callable[[RouteAuth], EngineAuth] | None,
 ) -> EngineRoute:
+    if route.auth is not None and auth is None:
+        raise ValueError(f"{route_name(index, route)} asks for authentication, and nobody gives it")
+    if route.upstream is None:
+        return _answered_here(settings, index, route, auth)
     target = settings.upstreams[route.upstream]
     timeouts, overrides = settings.timeouts, route.timeouts
     body = route.limits.body_bytes
-    if route.auth is not None and auth is None:
-        raise ValueError(f"{route_name(index, route)} asks for authentication, and nobody gives it")
 
     def seconds(override: int | None, default: int) -> float:
         return (default if override is None else override) / 1000
@@ -160,7 +163,38 @@ def _engine_route(
         log=route.access_log,
         limits=limits_of(settings, route),
         auth=auth(route.auth) if route.auth is not None and auth is not None else None,
+        request_edits=tuple(edits_of(route.request_headers)),
+        query_edits=tuple(edits_of(route.request_query)),
+        reply_edits=reply_edits(settings, route),
+        cors=route.cors.engine() if route.cors else None,
     )
+
+
+def _answered_here(
+    settings: Gateway, index: int, route: Route, auth: Callable[[RouteAuth], EngineAuth] | None
+) -> EngineRoute:
+    fixed = route.redirect.fixed() if route.redirect else route.respond.fixed() if route.respond else None
+    body = route.limits.body_bytes
+    return EngineRoute(
+        name=route_name(index, route),
+        upstream=None,
+        fixed=fixed,
+        body_bytes_max=settings.limits.body_bytes if body is None else body,
+        log=route.access_log,
+        limits=limits_of(settings, route),
+        auth=auth(route.auth) if route.auth is not None and auth is not None else None,
+        reply_edits=reply_edits(settings, route),
+        cors=route.cors.engine() if route.cors else None,
+    )
+
+
+def reply_edits(settings: Gateway, route: Route) -> tuple[Edit, ...]:
+    """What the route says itself comes first, and stands against the general fields of the same name."""
+    own = edits_of(route.response_headers)
+    security = settings.security_headers if route.security_headers is None else route.security_headers
+    named = {edit.name.lower() for edit in own}
+    general = security.edits() if security else []
+    return (*own, *(edit for edit in general if edit.name.lower() not in named))
 
 
 def _retry(retries: Retries, any_method: bool) -> Retry:
