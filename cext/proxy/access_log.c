@@ -249,6 +249,11 @@ static void put_fields(fc_exchange *ex, fc_text *out)
         put_string(out, clip((fc_slice){referer.p, query ? (size_t)(query - referer.p) : referer.n}, AGENT_MAX));
     }
     put_limits(ex, out);
+    const char *cached = ex->cache ? exchange_cache_word(ex) : NULL;
+    if (cached) {
+        KEY(out, "cache");
+        put_string(out, (fc_slice){cached, strlen(cached)});
+    }
     if (ex->error) {
         KEY(out, "error");
         put_string(out, (fc_slice){ex->error, strlen(ex->error)});

@@ -31,6 +31,8 @@ void exchange_finish(fc_exchange *ex)
         access_log_write(ex);
     if (ex->limited)
         exchange_limit_end(ex);
+    if (ex->cache)
+        exchange_cache_end(ex);
     if (ex->identity)
         fc_buf_unref(ex->identity);
     if (ex->head_out)
@@ -71,6 +73,8 @@ void exchange_fail(fc_exchange *ex, enum problem problem, const char *detail, co
         exchange_cut(ex);
         return;
     }
+    if (ex->cache && exchange_cache_answer_stale(ex, "stale-if-error"))
+        return;
     count(proxy_of(ex->req), FC_CELL_UPSTREAM_FAILURES, 1);
     problem_answer(ex, problem, detail, extra);
 }
@@ -92,6 +96,10 @@ static void on_total(fc_timer *timer, void *ctx)
 static void on_drain(fc_http_req *req)
 {
     fc_exchange *ex = exchange_of(req);
+    if (ex->state == EX_CACHED) {
+        exchange_cache_drain(ex);
+        return;
+    }
     if (!ex->lease.conn || !exchange_upstream(ex)->paused)
         return;
     exchange_watch(ex, ex->state == EX_TUNNEL ? ex->route->tunnel_idle_ms : ex->route->between_bytes_ms);
@@ -263,15 +271,11 @@ static void answer_unrouted(fc_exchange *ex, fc_router_answer answer, const fc_r
         problem_answer(ex, PROBLEM_NO_ROUTE, "no route matches this host and path", NULL);
 }
 
-/* Nothing stands in the way any more. */
-static void forward(fc_exchange *ex, const fc_router_match *match)
+static void send_on(fc_exchange *ex, const fc_router_match *match)
 {
-    if (ex->route->limits && !exchange_limit(ex, true))
-        return;
-    if (ex->route->fixed) {
-        exchange_answer_fixed(ex, match);
-        return;
-    }
+    if (ex->head_out) /* asked once already, with conditions */
+        fc_buf_unref(ex->head_out);
+    ex->head_out = NULL;
     int status = exchange_build_request(ex, match);
     if (status) {
         problem_answer(ex, problem_of(status),
@@ -284,17 +288,33 @@ static void forward(fc_exchange *ex, const fc_router_match *match)
     exchange_acquire(ex, false);
 }
 
+/* Nothing stands in the way any more. */
+static void forward(fc_exchange *ex, const fc_router_match *match)
+{
+    if (ex->route->limits && !exchange_limit(ex, true))
+        return;
+    if (ex->route->fixed) {
+        exchange_answer_fixed(ex, match);
+        return;
+    }
+    if (!ex->route->cache || exchange_cache_look(ex, match) == CACHE_FORWARD)
+        send_on(ex, match);
+}
+
 /* What the router found lay in its scratch, which other requests have used meanwhile. The table is the same, so is the
  * route. */
-void exchange_go_on(fc_exchange *ex)
+static void again(fc_exchange *ex, void (*then)(fc_exchange *ex, const fc_router_match *match))
 {
     fc_router_match match;
     fc_router_answer answer = find_route(ex, NULL, &match);
     if (answer == FC_ROUTER_FOUND)
-        forward(ex, &match);
+        then(ex, &match);
     else
         answer_unrouted(ex, answer, &match);
 }
+
+void exchange_go_on(fc_exchange *ex) { again(ex, forward); }
+void exchange_send_on(fc_exchange *ex) { again(ex, send_on); }
 
 /* A preflight belongs to the route that would take the request it announces. True: answered. */
 static bool preflight(fc_exchange *ex)

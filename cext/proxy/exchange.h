@@ -9,7 +9,7 @@
 /* An X-Request-Id of a trusted proxy is taken up to this length; UUIDs and ULIDs are shorter. */
 #define FC_REQUEST_ID_MAX 64
 
-enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_LEASE, EX_AWAIT, EX_RELAY, EX_TUNNEL };
+enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_CACHE_WAIT, EX_CACHED, EX_LEASE, EX_AWAIT, EX_RELAY, EX_TUNNEL };
 
 struct fc_exchange {
     fc_lease lease;
@@ -57,6 +57,8 @@ struct fc_exchange {
     fc_auth_wait wait;      /* in EX_PARK */
     fc_buf *identity;       /* the verdict; what subject and the next point into */
     fc_slice identity_fields; /* header lines that tell the upstream */
+    struct cached_use *cache; /* NULL: the cache has nothing to do with it */
+    fc_buf *cache_mem;
 };
 
 static inline fc_exchange *exchange_of(fc_http_req *req) { return (fc_exchange *)fc_http_app(req); }
@@ -126,6 +128,7 @@ enum problem {
     PROBLEM_SEND_TIMEOUT,
     PROBLEM_FIRST_BYTE_TIMEOUT,
     PROBLEM_TOTAL_TIMEOUT,
+    PROBLEM_NOT_CACHED,
     PROBLEM_VERSION,
     PROBLEM_LOOP,
     PROBLEM_AUTH, /* and one for each fc_auth_reason */
@@ -227,6 +230,40 @@ void exchange_put_query(fc_text *out, const fc_exchange *ex, fc_slice query);
 /* The query for the log, without values of parameters that carry credentials; cut to the room. Its length. */
 size_t exchange_hide_secrets(const fc_route_table *table, fc_slice query, char *room, size_t room_len);
 
+/* --- cached*.c: the response cache (cached.h) ------------------------------------------------------------------------ */
+
+enum cache_look {
+    CACHE_FORWARD, /* ask the origin; what it says is watched */
+    CACHE_HANDLED, /* answered, or waiting */
+    CACHE_LOST,    /* inside: what was found is no more */
+};
+
+/* REQUIRES: the route has a cache. */
+enum cache_look exchange_cache_look(fc_exchange *ex, const fc_router_match *match);
+/* The rest REQUIRE ex->cache. The answer's head is here; spent: its connection can be used again. True: answered by what
+ * is stored, or asked once more; the exchange must not be touched further. */
+bool exchange_cache_on_reply(fc_exchange *ex, const char *base, const fc_http1_head *head, size_t head_len, bool spent);
+void exchange_cache_store(fc_exchange *ex, const char *p, size_t n); /* REQUIRES exchange_cache_storing */
+void exchange_cache_commit(fc_exchange *ex);
+bool exchange_cache_storing(const fc_exchange *ex);
+/* The origin failed: answer with what is stored, if that is allowed. */
+bool exchange_cache_answer_stale(fc_exchange *ex, const char *why);
+bool exchange_cache_answer_validated(fc_exchange *ex);
+void exchange_cache_drain(fc_exchange *ex);
+void exchange_cache_fields(const fc_exchange *ex, fc_text *out);
+/* Our validators instead of the client's conditions? And their lines. */
+bool exchange_cache_validating(const fc_exchange *ex);
+void exchange_cache_put_conditions(const fc_exchange *ex, fc_text *out);
+size_t exchange_cache_conditions_room(const fc_exchange *ex);
+/* A field by which a client makes a request conditional, or asks for a part. */
+bool exchange_is_condition(fc_slice name);
+void exchange_cache_end(fc_exchange *ex);
+/* For the log: hit, stale, revalidated, miss, or NULL. */
+const char *exchange_cache_word(const fc_exchange *ex);
+
+/* Does a field of an answer go on to the next hop? (heads.c) */
+bool exchange_reply_goes_on(const char *base, const fc_http1_head *head, const fc_http1_field *field);
+
 /* --- access_log.c ------------------------------------------------------------------------------------------------- */
 
 void access_log_write(fc_exchange *ex);
@@ -236,6 +273,8 @@ void access_log_write(fc_exchange *ex);
 extern const fc_http_ops exchange_http_ops;
 /* Find the route of the table it holds again, and forward. */
 void exchange_go_on(fc_exchange *ex);
+/* The same, when limits and cache have had their say. */
+void exchange_send_on(fc_exchange *ex);
 /* Counters, log line, references: the exchange is over whichever way. */
 void exchange_finish(fc_exchange *ex);
 /* The upstream failed us: answer with a problem, or cut an answer that has begun. */

@@ -301,6 +301,9 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
         room += exchange_edits_room(ex, route->request_edits);
     if (route->query_edits)
         room += exchange_edits_room(ex, route->query_edits);
+    bool validating = ex->cache && exchange_cache_validating(ex);
+    if (validating)
+        room += exchange_cache_conditions_room(ex);
     ex->head_out = fc_buf_get(req->conn->conn.loop->bufs, room < FC_BUF_LARGE ? room : FC_BUF_LARGE);
     if (!ex->head_out)
         return 503;
@@ -351,11 +354,15 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
             continue;
         if (route->auth && exchange_withholds(ex, f))
             continue;
+        if (validating && exchange_is_condition(at(req->base, f->name)))
+            continue;
         if (route->request_edits)
             put_edited(&out, req->base, f, route->request_edits, &seen);
         else
             put_field(&out, req->base, f);
     }
+    if (validating)
+        exchange_cache_put_conditions(ex, &out);
     if (route->request_edits)
         exchange_put_edits(&out, ex, route->request_edits, seen, match);
     if (has_via && count_hops(proxy, req) >= proxy->settings.hops_max)
@@ -480,6 +487,8 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
     if (ex->limited)
         exchange_limit_fields(ex, out);
     exchange_answer_fields(ex, seen, out);
+    if (ex->cache)
+        exchange_cache_fields(ex, out);
     if (ex->reply_chunked) {
         FC_TEXT_LIT(out, "Transfer-Encoding: chunked\r\n");
     } else if (head->has_length && head->status != 204) {
@@ -501,6 +510,11 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
     else if (req->head.minor == 0)
         FC_TEXT_LIT(out, "Connection: keep-alive\r\n");
     FC_TEXT_LIT(out, "\r\n");
+}
+
+bool exchange_reply_goes_on(const char *base, const fc_http1_head *head, const fc_http1_field *field)
+{
+    return !reply_fate[field->id] && !(head->connection_names && named_by_connection(base, head, field));
 }
 
 void exchange_build_interim(fc_exchange *ex, const char *base, const fc_http1_head *head, fc_text *out)

@@ -33,6 +33,7 @@ static const struct {
     [PROBLEM_SEND_TIMEOUT] = {504, "answer-timeout", "Gateway Timeout", "send_timeout"},
     [PROBLEM_FIRST_BYTE_TIMEOUT] = {504, "answer-timeout", "Gateway Timeout", "first_byte_timeout"},
     [PROBLEM_TOTAL_TIMEOUT] = {504, "answer-timeout", "Gateway Timeout", "total_timeout"},
+    [PROBLEM_NOT_CACHED] = {504, "not-cached", "Gateway Timeout", "not_cached"},
     [PROBLEM_VERSION] = {505, "http-version", "HTTP Version Not Supported", "version"},
     [PROBLEM_LOOP] = {508, "loop", "Loop Detected", "loop"},
 #define UNAUTHENTICATED(reason, word) [PROBLEM_AUTH + reason] = {401, "unauthenticated", "Unauthorized", word}

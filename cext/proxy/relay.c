@@ -24,6 +24,8 @@ void exchange_complete(fc_exchange *ex)
     bool clean = ex->upstream_reusable && ex->request_done && !ex->deaf && ex->pos == (ex->in ? ex->in->used : 0);
     fc_lease_release(&ex->lease, clean, ex->first_byte_ns - ex->leased_ns, false);
     bool keep = ex->keep_client;
+    if (ex->cache && exchange_cache_storing(ex))
+        exchange_cache_commit(ex);
     fc_http_flush(req);
     exchange_finish(ex);
     fc_http_end(req, keep);
@@ -32,6 +34,8 @@ void exchange_complete(fc_exchange *ex)
 static int send_reply(fc_exchange *ex, fc_buf *buf, const char *p, size_t n)
 {
     ex->reply_bytes += n;
+    if (ex->cache && exchange_cache_storing(ex))
+        exchange_cache_store(ex, p, n);
     return fc_http_send(ex->req, buf, p, n);
 }
 
@@ -41,6 +45,8 @@ static int send_chunk(fc_exchange *ex, char *p, size_t n)
 {
     char head[FC_CHUNK_HEAD_MAX];
     size_t head_len = fc_chunk_head(head, n);
+    if (ex->cache && exchange_cache_storing(ex))
+        exchange_cache_store(ex, p, n);
     memcpy(p - head_len, head, head_len);
     memcpy(p + n, "\r\n", 2);
     ex->reply_bytes += n;
@@ -232,7 +238,7 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     bool whole = head->framing == FC_BODY_NONE || (head->framing == FC_BODY_LENGTH && have >= ex->reply_left);
     size_t joined = whole && ex->reply_left <= INLINE_BODY_MAX ? ex->reply_left : 0;
     size_t room = head_len + 2 * head->fields_len + 512 + joined + (ex->limited ? exchange_limit_room(ex) : 0) +
-                  exchange_answer_room(ex);
+                  exchange_answer_room(ex) + (ex->cache ? 160 : 0);
     fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, room);
     if (!buf) {
         exchange_fail(ex, PROBLEM_OVERLOADED, "out of buffers", NULL);
@@ -255,6 +261,8 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     }
     ex->answered = true;
     ex->state = EX_RELAY;
+    if (joined && ex->cache && exchange_cache_storing(ex))
+        exchange_cache_store(ex, ex->in->data + ex->pos, joined);
     ex->pos += (uint32_t)joined;
     ex->reply_bytes += joined;
     if (whole && joined == ex->reply_left) {
@@ -303,6 +311,8 @@ static bool take_head(fc_exchange *ex)
         }
         if (head.status == 101)
             return begin_tunnel(ex, base, &head, (size_t)rc);
+        if (head.status >= 200 && ex->cache && exchange_cache_on_reply(ex, base, &head, (size_t)rc, is_spent(ex, &head)))
+            return false;
         if (head.status >= 200)
             return begin_reply(ex, base, &head, (size_t)rc);
         if (++ex->interims > INTERIM_MAX) {

@@ -188,6 +188,14 @@ cdef extern from "fc/edit.h" nogil:
         fc_value location
 
 
+cdef extern from "fc/freshness.h" nogil:
+    ctypedef struct fc_cache_policy:
+        uint32_t default_ttl_s, heuristic_max_s, ttl_max_s, while_revalidate_s, if_error_s, keep_s
+        bint ignore_client, store_cookies, collapse
+        uint32_t wait_ms
+        uint64_t item_max
+
+
 cdef extern from "fc/proxy.h" nogil:
     ctypedef struct fc_route_auth:
         const fc_auth_provider **providers
@@ -241,6 +249,7 @@ cdef extern from "fc/proxy.h" nogil:
         const fc_edits *query_edits
         const fc_edits *reply_edits
         const fc_cors *cors
+        const fc_cache_policy *cache
         uint32_t *cells
     ctypedef struct fc_route_table:
         uint32_t refs
@@ -274,6 +283,7 @@ cdef extern from "fc/proxy.h" nogil:
         fc_http_server server
         fc_route_table *table
         fc_logfile *log
+        fc_cache *cache
         fc_auth *auth
         fc_proxy_metrics metrics
         uint32_t active

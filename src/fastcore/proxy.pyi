@@ -17,6 +17,7 @@ __all__ = [
     "CELLS",
     "REASONS",
     "Authenticator",
+    "CachePolicy",
     "Cors",
     "Credential",
     "Edit",
@@ -43,6 +44,20 @@ REASONS: Final[tuple[str, ...]]
 SOURCES: Final[dict[str, int]]
 VALUE_PARTS: Final[dict[str, int]]
 EDITS: Final[dict[str, int]]
+
+@dataclass(frozen=True)
+class CachePolicy:
+    default_ttl: float = 0.0
+    heuristic_max: float = 86400.0
+    ttl_max: float = 0.0
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
+    keep: float = 600.0
+    ignore_client: bool = False
+    store_cookies: bool = False
+    collapse: bool = True
+    wait: float = 5.0
+    item_max: int = 1 << 20
 
 @dataclass(frozen=True)
 class Part:
@@ -153,6 +168,7 @@ class Route:
     reply_edits: tuple[Edit, ...] = ()
     cors: Cors | None = None
     fixed: Fixed | None = None
+    cache: CachePolicy | None = None
 
 @final
 class Upstream:
@@ -220,6 +236,8 @@ class Proxy:
     def use_region(self, region: Region) -> None: ...
     def use_metrics(self, metrics: Metrics, prefix: str) -> None: ...
     authenticator: Authenticator | None
+    cache: SharedCache | None
+    def use_cache(self, cache: SharedCache) -> None: ...
     def use_auth(self, authenticator: Authenticator) -> None: ...
     def set_routes(
         self,

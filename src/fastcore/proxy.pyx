@@ -47,7 +47,7 @@ from fastcore.tls cimport Context
 from fastcore.resilience import Retry
 from fastcore.shm import RegionError
 
-__all__ = ["BALANCE", "CELLS", "REASONS", "Authenticator", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Literal",
+__all__ = ["BALANCE", "CELLS", "REASONS", "Authenticator", "CachePolicy", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Literal",
            "Parameter", "Part", "Proxy", "Route", "RouteAuth", "Tail", "Upstream", "pack_verdict"]
 
 
@@ -128,6 +128,12 @@ CELLS = (
     ("client_aborts", "Exchanges ended by the client or by its deadlines"),
     ("upstream_failures", "Exchanges that failed because of the upstream"),
     ("log_dropped_lines", "Access log lines dropped because the disk is slower than the traffic"),
+    ("cache_hits", "Requests answered from the response cache"),
+    ("cache_misses", "Requests that asked a target though their route has a cache"),
+    ("cache_stale_hits", "Hits past their time"),
+    ("cache_revalidated", "Hits that a target confirmed"),
+    ("cache_stored", "Answers stored"),
+    ("cache_collapsed", "Requests that waited for an answer another one fetched"),
 )
 
 #: Status classes of a route's counter, in the order of its cells.
@@ -181,6 +187,7 @@ class Tail:
 
 include "proxy_auth.pxi"
 include "proxy_edits.pxi"
+include "proxy_cache.pxi"
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,7 @@ class Route:
     reply_edits: tuple[Edit, ...] = ()
     cors: Cors | None = None
     fixed: Fixed | None = None
+    cache: "CachePolicy | None" = None
 
 
 cdef uint32_t _ms(object seconds, str what) except? 0xffffffff:
@@ -455,6 +463,7 @@ cdef class _Table:
         r.query_edits = self.changes.edits(spec.query_edits)
         r.reply_edits = self.changes.edits(spec.reply_edits)
         r.cors = self.changes.cors(spec.cors)
+        r.cache = self.changes.policy(spec.cache)
         self.table.has_cors |= r.cors is not NULL
         if spec.path is not None:
             self.parts[i] = <fc_path_part *>PyMem_Calloc(len(spec.path) + 1, sizeof(fc_path_part))
@@ -523,6 +532,7 @@ cdef class Proxy:
     cdef fc_health_table health
     cdef readonly Authenticator authenticator
     cdef list contexts  # of listeners, which C points at
+    cdef readonly SharedCache cache
 
     def __init__(self, Reactor reactor, *, name="fastcore", trusted=(), x_forwarded=True, forwarded=False,
                  hops_max=10, log_sample=1.0, log_subject=False, lenient=0, header_bytes=32768, headers=100, url_bytes=8192, body_bytes=0,
@@ -675,6 +685,13 @@ cdef class Proxy:
         self.authenticator = authenticator
         self.handle.auth = &authenticator.owned.auth
 
+    def use_cache(self, SharedCache cache):
+        """Where answers are stored; once, and before routes that have a policy for it."""
+        if self.cache is not None:
+            raise RuntimeError("there is one already")
+        self.cache = cache
+        self.handle.cache = &cache.c
+
     def set_routes(self, Router router, routes, Limits limits=None, *, claimed=(), secret_parameters=()):
         """Put a route table in force: the router's indexes count into `routes`. Exchanges finish on the old one.
 
@@ -686,6 +703,8 @@ cdef class Proxy:
         routes = list(routes)
         if self.authenticator is None and any(route.auth is not None for route in routes):
             raise ValueError("a route asks for authentication: call use_auth first")
+        if self.cache is None and any(route.cache is not None for route in routes):
+            raise ValueError("a route wants its answers stored: call use_cache first")
         table.fill(router, routes, list(claimed), list(secret_parameters), self, limits)
         if fc_proxy_set_table(self.handle, table.table) < 0:
             raise MemoryError

@@ -148,6 +148,14 @@ cdef class _Changes:
         cors.max_age_s = _count(asked.max_age, "max_age")
         return cors
 
+    cdef const fc_cache_policy *policy(self, object asked) except? NULL:
+        cdef fc_cache_policy *policy
+        if asked is None:
+            return NULL
+        policy = <fc_cache_policy *>self.room(sizeof(fc_cache_policy))
+        fill_policy(policy, asked)
+        return policy
+
     cdef const fc_fixed *fixed(self, object asked) except? NULL:
         cdef fc_fixed *fixed
         if asked is None:

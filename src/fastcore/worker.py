@@ -35,13 +35,15 @@ from gunicorn.workers.ggevent import GeventWorker
 from fastcore import stackchunks
 from fastcore.metrics import Metrics
 from fastcore.reactor import Reactor
-from fastcore.shm import Region, RegionError
+from fastcore.shm import DEFAULT_SIZE, Region, RegionError
 from fastcore.succession import Succession
 from fastcore.wsgi import FileWrapper, WSGIServer
 
 __all__ = ["FastcoreWorker", "Service"]
 
 REGION_FD = "FASTCORE_REGION_FD"
+#: How large the region is made. Pages nobody has touched cost nothing.
+REGION_BYTES = "FASTCORE_REGION_BYTES"
 SERVICE_POLL = 0.02  # seconds between looks at a draining service that reports by return value
 SUCCESSOR_POLL = 0.02  # seconds between looks whether a successor serves
 
@@ -81,7 +83,7 @@ class FastcoreWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         its worker_class setting, the first time before it forks."""
         if hasattr(FastcoreWorker, "region"):
             return
-        FastcoreWorker.region = _inherited_region() or Region()
+        FastcoreWorker.region = _inherited_region() or Region(int(os.environ.get(REGION_BYTES, DEFAULT_SIZE)))
         master = os.getpid()
         os.register_at_fork(after_in_child=lambda: _heed_signals(master))
         FastcoreWorker.metrics = Metrics(FastcoreWorker.region)

@@ -25,6 +25,7 @@
 #include "fc/auth.h"
 #include "fc/date.h"
 #include "fc/edit.h"
+#include "fc/freshness.h"
 #include "fc/hist.h"
 #include "fc/http_server.h"
 #include "fc/limit.h"
@@ -103,6 +104,7 @@ struct fc_route {
     const fc_route_limits *limits; /* NULL: none */
     const fc_route_auth *auth; /* NULL: everybody may */
     const fc_edits *request_edits, *query_edits, *reply_edits; /* NULL: none */
+    const fc_cache_policy *cache; /* NULL: nothing is stored. REQUIRES: the proxy has a cache */
     const fc_cors *cors; /* NULL: upstreams say what they like about other origins */
     uint32_t cells[FC_STATUS_CLASSES]; /* metric cells counting answers: 1xx .. 5xx, and none sent */
 };
@@ -136,6 +138,12 @@ typedef enum fc_proxy_cell {
     FC_CELL_CLIENT_ABORTS,
     FC_CELL_UPSTREAM_FAILURES, /* 502 and 504 of our making, and cut answers */
     FC_CELL_LOG_DROPPED,
+    FC_CELL_CACHE_HITS,
+    FC_CELL_CACHE_MISSES,      /* requests that asked the origin though their route has a cache */
+    FC_CELL_CACHE_STALE,       /* hits past their time */
+    FC_CELL_CACHE_REVALIDATED, /* hits that the origin confirmed */
+    FC_CELL_CACHE_STORED,
+    FC_CELL_CACHE_COLLAPSED,   /* requests that waited for another's answer */
     FC_CELL_COUNT
 } fc_proxy_cell;
 
@@ -166,6 +174,7 @@ struct fc_proxy {
     fc_route_table *table;
     fc_router_scratch *scratch;
     fc_logfile *log;
+    fc_cache *cache;      /* NULL: no route of any table may ask for it */
     fc_auth *auth;        /* NULL: no route of any table may ask for it */
     fc_proxy_metrics metrics;
     uint64_t random;      /* sampling and balancing, not secrets */

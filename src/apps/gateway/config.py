@@ -17,6 +17,7 @@ from apps.gateway import config_checks as checks
 from apps.gateway import provider_keys
 from apps.gateway.config_auth import Auth, Provider
 from apps.gateway.config_base import Section, listed
+from apps.gateway.config_cache import check_cache
 from apps.gateway.config_health import Finding
 from apps.gateway.config_limits import RateLimit, check_limit, check_named
 from apps.gateway.config_model import Gateway, Route, Upstream
@@ -112,6 +113,8 @@ def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[F
     for index, route in routes.items():
         yield from checks.check_route(index, route, named)
         yield from checks.check_route_changes(index, route, providers)
+        if loaded.settings:
+            yield from check_cache(("routes", index, "cache"), route.cache, loaded.settings.cache.memory)
     yield from checks.check_names(routes)
     yield from _limit_findings(loaded, routes)
     yield from _auth_findings(loaded, routes, environ)

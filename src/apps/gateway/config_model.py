@@ -22,6 +22,7 @@ from pydantic import (
 
 from apps.gateway.config_auth import Auth, RouteAuthOrName
 from apps.gateway.config_base import FieldToken, Listed, Section, field_token
+from apps.gateway.config_cache import Cache, RouteCacheOrTrue
 from apps.gateway.config_changes import (
     Cors,
     FieldChanges,
@@ -310,6 +311,8 @@ class Route(Section):
     """Changes to header fields of every answer on this route, ours included."""
     security_headers: SecurityOrSwitch | None = None
     """Fields that make browsers careful. Without it the general `security_headers`; false: none."""
+    cache: RouteCacheOrTrue | None = None
+    """`true`, or a mapping: store answers as RFC 9111 allows, and answer with them. Without it nothing is stored."""
     cors: Cors | None = None
     """Pages of which other origins may use this route. Preflights are answered before authentication; what targets
     say about it is dropped."""
@@ -373,6 +376,8 @@ class Gateway(Section):
     room. Changes at a restart only: a reload keeps the table."""
     auth: Auth = Auth()
     """Who vouches for clients. Nothing is asked of anybody unless a route says so."""
+    cache: Cache = Cache()
+    """Where answers are stored; routes say whether theirs are."""
     security_headers: SecurityOrSwitch | None = None
     """Of routes that do not say: `true`, or a mapping."""
     upstreams: Annotated[dict[Name, Upstream], Field(max_length=10_000)] = {}

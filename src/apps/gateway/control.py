@@ -19,6 +19,7 @@ from apps import openapi, problems
 from apps.control_guard import Guard
 from apps.gateway.config_model import Gateway
 from apps.gateway.control_auth import AuthViews, Revoker
+from apps.gateway.control_cache import CacheViews, Store
 from apps.openapi import Endpoint
 from apps.settings import Loaded, described
 from fastcore import __version__
@@ -46,7 +47,7 @@ class NoDataPlane(Exception):
     """What was asked needs one, and in this process there is none."""
 
 
-class Service(Revoker, Protocol):
+class Service(Revoker, Store, Protocol):
     """What the control plane needs to know. All answers are quick: they are made on the worker's event loop."""
 
     loaded: Loaded[Gateway]
@@ -140,6 +141,7 @@ class _Control:
                 body=RESET,
             ),
             *AuthViews(service).endpoints,
+            *CacheViews(service).endpoints,
             Endpoint("/openapi.json", "This document.", self.openapi),
             Endpoint(
                 "/",

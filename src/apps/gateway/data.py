@@ -15,6 +15,7 @@ from typing import Any
 import gevent
 
 from apps.gateway.auth import AuthService
+from apps.gateway.caching import open_cache, purge, statistics
 from apps.gateway.config_model import Gateway
 from apps.gateway.config_model import Upstream as UpstreamModel
 from apps.gateway.health import Checker, Reporter, engine_health
@@ -27,6 +28,7 @@ from fastcore import __version__
 from fastcore.metrics import Counter, Gauge, Metrics
 from fastcore.proxy import Endpoint, Proxy, Upstream
 from fastcore.reactor import Reactor
+from fastcore.sharedcache import SharedCache
 from fastcore.shm import RegionError
 from fastcore.worker import FastcoreWorker
 
@@ -76,6 +78,7 @@ class DataPlane:
         self._checkers: dict[str, Checker] = {}
         self._reporters: list[Reporter] = []
         self.auth: AuthService | None = None
+        self.cache: SharedCache | None = None
         self._published: dict[tuple[str, str, str], int] = {}
         self._tls: ServerSide | None = None
         self._accept_errno = 0
@@ -115,6 +118,9 @@ class DataPlane:
             except RegionError as error:  # of another version, after USR2
                 log.error("health: each worker for itself until all have been restarted: %s", error)
         self._upstreams = {name: self._make_upstream(name) for name in settings.upstreams}
+        self.cache = open_cache(settings, worker.region)
+        if self.cache is not None:
+            self.proxy.use_cache(self.cache)
         self._limits = RouteLimits(settings, worker.region, self.metrics_registry, PREFIX)
         if settings.auth.providers:
             self.auth = AuthService(settings, worker.region, self.metrics_registry, PREFIX)
@@ -227,6 +233,14 @@ class DataPlane:
 
     def reset_limit(self, name: str, key: Mapping[str, str]) -> bool:
         return self._limits.reset(name, key)
+
+    def cache_statistics(self) -> dict[str, Any] | None:
+        return statistics(self.cache) if self.cache is not None else None
+
+    def purge_cache(self, what: dict[str, str], soft: bool) -> bool:
+        if self.cache is not None:
+            purge(self.cache, **what, soft=soft)
+        return self.cache is not None
 
     def auth_providers(self) -> list[dict[str, Any]]:
         return self.auth.status() if self.auth else []

@@ -167,6 +167,7 @@ def _engine_route(
         query_edits=tuple(edits_of(route.request_query)),
         reply_edits=reply_edits(settings, route),
         cors=route.cors.engine() if route.cors else None,
+        cache=route.cache.policy() if route.cache else None,
     )
 
 

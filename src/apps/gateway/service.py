@@ -57,6 +57,12 @@ class ControlOnly:
     def reset_limit(self, name: str, key: Mapping[str, str]) -> bool:
         raise NoDataPlane("no data plane runs in this process")
 
+    def cache_statistics(self) -> dict[str, Any] | None:
+        return None
+
+    def purge_cache(self, what: dict[str, str], soft: bool) -> bool:
+        return False
+
     def auth_providers(self) -> list[dict[str, Any]]:
         return [{"name": name} for name in self.settings.auth.providers]
 

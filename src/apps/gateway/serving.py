@@ -14,6 +14,9 @@ from apps.gateway.service import GatewayApp
 from apps.gunicorn_app import WORKER_CLASS, InvalidSettings, Plan, log
 from apps.settings import Loaded
 from apps.yaml_source import Path
+from fastcore.shm import DEFAULT_SIZE
+
+REGION_BYTES = "FASTCORE_REGION_BYTES"  # as fastcore.worker has it, which is not imported before it is needed
 
 CONFIG_VARIABLE = "FASTCORE_GATEWAY_CONFIG"
 BACKLOG = 4096  # new connections that may queue while every worker is busy; the kernel cuts it to net.core.somaxconn
@@ -43,6 +46,11 @@ def gunicorn_options(settings: Gateway) -> dict[str, Any]:
     }
 
 
+def region_bytes(settings: Gateway) -> int:
+    """What the workers share: the tables the settings size, twice for what is beside their contents, and the rest."""
+    return DEFAULT_SIZE + 2 * settings.cache.memory + 2 * settings.auth.memory
+
+
 def checked(file: str | None, flags: Mapping[Path, tuple[str, Any]] | None = None) -> Loaded[Gateway]:
     """Settings without problems. Raises InvalidSettings with every problem on a line of its own, or FileError."""
     loaded = load_settings(file, flags=flags)
@@ -69,6 +77,8 @@ def plan(file: str | None, flags: Mapping[Path, tuple[str, Any]] | None = None) 
         raise InvalidSettings(str(error)) from None
     assert loaded.settings is not None
     _try_log(loaded.settings.access_log.path)
+    # The worker class makes the region when gunicorn first looks at it, which is after this; a reload finds it made.
+    os.environ.setdefault(REGION_BYTES, str(region_bytes(loaded.settings)))
     return Plan(gunicorn_options(loaded.settings), lambda: GatewayApp(loaded))
 
 
