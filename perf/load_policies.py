@@ -2,7 +2,7 @@
 
 usage: python -m perf.load_policies [--seconds S] [--pairs N] [--only WORDS] [--list]
 
-  all-on   everything at once (a JWT that has been seen, a limit for its user, metrics, access log, trace context)
+  all-on   everything there is at once (a JWT that has been seen, a limit for its user, metrics, access log)
            against our bare proxy and against nginx, which proxies and does nothing else; 64 connections, one worker
   tokens   other traffic at a fixed rate while never-seen JWTs (ES256) come at --tokens a second: its p99 against the
            same without them, and how many of them were admitted

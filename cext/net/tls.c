@@ -253,8 +253,6 @@ void fc_tls_unref(fc_tls *tls)
     free(tls);
 }
 
-fc_tls_stats fc_tls_get_stats(const fc_tls *tls) { return tls->stats; }
-
 /* --- certificates ------------------------------------------------------------------------------------------------ */
 
 static bool add_name(fc_tls *tls, SSL_CTX *ctx, const char *text, size_t n)

@@ -22,7 +22,7 @@ typedef struct tls_ticket_key {
 
 struct fc_tls {
     uint32_t refs;
-    bool server, verified;
+    bool server;
     SSL_CTX *base;          /* the first certificate's; those of others are in `names` */
     SSL_CTX **more;
     uint32_t more_len;

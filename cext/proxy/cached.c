@@ -6,11 +6,11 @@
 #include "exchange.h"
 #include "cached.h"
 
-/* The first look at an answer that somebody else fetches; each further one waits twice as long, to the second. */
+/* The first look at an answer that somebody else fetches; each further one waits twice as long, up to the second. */
 #define WAIT_STEP_MS 2
 #define WAIT_STEP_MAX_MS 32
 #define PIECES_PER_TURN 16
-#define HEAD_EXTRA 768 /* what exchange_build_reply adds at the most, but for the route's own */
+#define HEAD_EXTRA 512 /* what exchange_build_reply adds at the most, but for the route's own and ours */
 
 static fc_slice key_slice(const uint64_t key[2]) { return (fc_slice){(const char *)key, CACHED_KEY_BYTES}; }
 
@@ -32,8 +32,8 @@ void exchange_cache_end(fc_exchange *ex)
         fc_cache_put_abort(cache, &use->put);
     if (use->claimed) { /* fetched in vain: the next one may */
         fc_cache_item item;
-        if (fc_cache_find(cache, key_slice(use->key), fc_monotonic_ns(), &item) == FC_CACHE_PENDING)
-            fc_cache_delete(cache, key_slice(use->key), fc_monotonic_ns());
+        if (fc_cache_find(cache, key_slice(use->key), now_ns(ex), &item) == FC_CACHE_PENDING)
+            fc_cache_delete(cache, key_slice(use->key), now_ns(ex));
     }
     drop_text(use);
     fc_buf_unref(ex->cache_mem);
@@ -145,8 +145,7 @@ static void narrow(fc_exchange *ex, fc_http1_head *head, const char *base)
     head->reason = (fc_span){0, 0};
 }
 
-/* Answer with what was found. False: it is no more, and nothing has been sent. */
-static bool answer(fc_exchange *ex)
+bool exchange_cache_answer(fc_exchange *ex)
 {
     cached_use *use = ex->cache;
     fc_http_req *req = ex->req;
@@ -159,7 +158,8 @@ static bool answer(fc_exchange *ex)
     narrow(ex, &head, base);
     if (req->head.method_id == FC_METHOD_HEAD)
         use->body_left = 0;
-    size_t room = use->head.text_len + HEAD_EXTRA + exchange_answer_room(ex) + (ex->limited ? exchange_limit_room(ex) : 0);
+    size_t room = use->head.text_len + HEAD_EXTRA + exchange_cache_room(ex) + exchange_answer_room(ex) +
+                  (ex->limited ? exchange_limit_room(ex) : 0);
     size_t joined = use->body_left + room <= FC_BUF_LARGE ? (size_t)use->body_left : 0;
     fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, room + joined < FC_BUF_LARGE ? room + joined : FC_BUF_LARGE);
     if (!buf) {
@@ -210,10 +210,8 @@ bool exchange_cache_answer_stale(fc_exchange *ex, const char *why)
     if (ex->lease.conn) /* what it says is not what is answered */
         fc_lease_release(&ex->lease, false, 0, false);
     exchange_drop_input(ex);
-    return answer(ex);
+    return exchange_cache_answer(ex);
 }
-
-bool exchange_cache_answer_validated(fc_exchange *ex) { return answer(ex); }
 
 /* --- looking up -------------------------------------------------------------------------------------------------- */
 
@@ -304,7 +302,8 @@ static enum cache_look decide(fc_exchange *ex, fc_cache_state state)
     cached_use *use = ex->cache;
     const cached_head *h = &use->head;
     const fc_cache_policy *policy = ex->route->cache;
-    uint64_t age = h->initial_age + (now_ns(ex) - h->stored_ns) / FC_NS_PER_S;
+    /* Who stored it may have looked at the clock after us. */
+    uint64_t resided = now_ns(ex) > h->stored_ns ? now_ns(ex) - h->stored_ns : 0, age = h->initial_age + resided / FC_NS_PER_S;
     use->age = age < FC_DELTA_MAX ? (uint32_t)age : FC_DELTA_MAX;
     use->found = true;
     fc_stored_facts facts = {.lifetime = h->lifetime, .age = use->age, .while_revalidate = h->while_revalidate,
@@ -314,7 +313,7 @@ static enum cache_look decide(fc_exchange *ex, fc_cache_state state)
     switch (fc_may_reuse(&facts, &use->request.cc, policy->ignore_client)) {
     case FC_REUSE_FRESH:
     case FC_REUSE_STALE:
-        return answer(ex) ? CACHE_HANDLED : CACHE_LOST;
+        return exchange_cache_answer(ex) ? CACHE_HANDLED : CACHE_LOST;
     case FC_REUSE_WHILE_REVALIDATE:
         /* One request brings the new one; the others need not wait for it. */
         use->validating = true;
@@ -323,7 +322,7 @@ static enum cache_look decide(fc_exchange *ex, fc_cache_state state)
                            now_ns(ex)) == 0) {
             use->validating = false;
             count(proxy_of(ex->req), FC_CELL_CACHE_STALE, 1);
-            return answer(ex) ? CACHE_HANDLED : CACHE_LOST;
+            return exchange_cache_answer(ex) ? CACHE_HANDLED : CACHE_LOST;
         }
         use->claimed = true;
         return ask_origin(ex, "stale");
@@ -331,7 +330,8 @@ static enum cache_look decide(fc_exchange *ex, fc_cache_state state)
         break;
     }
     use->validating = ex->req->head.method_id == FC_METHOD_GET && (h->etag_len || h->modified_len);
-    return fetch(ex, facts.no_cache || use->request.cc.no_cache || use->request.cc.has_max_age ? "request" : "stale");
+    bool fresh = facts.lifetime > facts.age && !facts.invalidated && !facts.no_cache;
+    return fetch(ex, fresh ? "request" : "stale"); /* RFC 9211 2.2: whose fault it is */
 }
 
 static enum cache_look look(fc_exchange *ex)
@@ -400,14 +400,14 @@ enum cache_look exchange_cache_look(fc_exchange *ex, const fc_router_match *matc
     use->exchange = ex;
     use->url = (fc_slice){memcpy(use + 1, url, n), n};
     use->timer.fn = on_timer;
-    cached_key_of(cache, (fc_slice){url, n}, use->primary);
-    fc_cache_stamp_now(cache, &use->stamp);
-    cached_tag_url(cache, &use->stamp, (fc_slice){url, n});
     use->unsafe = !reads;
     if (use->unsafe) {
         use->forward = "method";
         return CACHE_FORWARD;
     }
+    cached_key_of(cache, use->url, use->primary);
+    fc_cache_stamp_now(cache, &use->stamp);
+    cached_tag_url(cache, &use->stamp, use->url);
     fc_request_facts_of(head, req->base, &use->request);
     use->request.authorized |= ex->route->auth != NULL;
     return look(ex);
@@ -455,6 +455,10 @@ bool exchange_is_condition(fc_slice name)
             return true;
     return false;
 }
+
+#define CACHE_FIELDS_BYTES 320 /* their names, seven numbers, the longest words */
+
+size_t exchange_cache_room(const fc_exchange *ex) { return CACHE_FIELDS_BYTES + proxy_of(ex->req)->name_len; }
 
 void exchange_cache_fields(const fc_exchange *ex, fc_text *out)
 {

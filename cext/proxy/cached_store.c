@@ -11,6 +11,8 @@ static bool named(fc_slice name, const char *text) { return name.n == strlen(tex
 
 static fc_slice at(const char *base, fc_span s) { return (fc_slice){base + s.off, s.len}; }
 
+static int64_t wall_s(void) { return (int64_t)(fc_wall_ns() / FC_NS_PER_S); }
+
 /* --- forgetting -------------------------------------------------------------------------------------------------- */
 
 /* A URI in an answer to an unsafe request: ours only when it has our origin (4.4). */
@@ -92,7 +94,7 @@ static void fill_head(fc_exchange *ex, const fc_reply_facts *facts, cached_head 
     memset(h, 0, sizeof *h);
     h->stored_ns = now;
     h->last_modified = facts->last_modified;
-    h->initial_age = fc_initial_age(facts, (int64_t)(fc_wall_ns() / FC_NS_PER_S), took);
+    h->initial_age = fc_initial_age(facts, wall_s(), took);
     h->lifetime = fc_lifetime(facts, policy);
     h->while_revalidate = cc->has_while_revalidate ? cc->while_revalidate : policy->while_revalidate_s;
     h->if_error = cc->has_if_error ? cc->if_error : policy->if_error_s;
@@ -154,41 +156,47 @@ static bool begin_put(fc_exchange *ex, fc_slice meta, const cached_head *h, uint
     return true;
 }
 
+/* Begin to store an answer with this head: its text and its own tags. The text, behind a cached_head, or NULL: no room. */
+static fc_buf *begin(fc_exchange *ex, const char *base, const fc_http1_head *head, size_t head_len,
+                     const fc_reply_facts *facts, uint64_t length)
+{
+    cached_use *use = ex->cache;
+    fc_buf *text = fc_buf_get(exchange_loop(ex)->bufs, sizeof(cached_head) + head_len + 128);
+    if (!text)
+        return NULL;
+    cached_head h;
+    fc_text out = fc_text_at(text->data + sizeof h, text->cap - sizeof h);
+    fill_head(ex, facts, &h);
+    h.text_len = (uint32_t)put_head(&out, base, head, facts, &h);
+    memcpy(text->data, &h, sizeof h);
+    for (uint32_t i = 0; i < head->fields_len; i++)
+        if (named(at(base, head->fields[i].name), "Cache-Tag"))
+            cached_tag_list(proxy_of(ex->req)->cache, &use->stamp, at(base, head->fields[i].value));
+    if (!out.overflow && begin_put(ex, (fc_slice){text->data, sizeof h + h.text_len}, &h, length))
+        return text;
+    fc_buf_unref(text);
+    return NULL;
+}
+
 static void store(fc_exchange *ex, const char *base, const fc_http1_head *head, size_t head_len)
 {
     cached_use *use = ex->cache;
     const fc_cache_policy *policy = ex->route->cache;
-    fc_cache *cache = proxy_of(ex->req)->cache;
     fc_reply_facts facts;
-    const char *why = NULL;
-    fc_reply_facts_of(head, base, (int64_t)(fc_wall_ns() / FC_NS_PER_S), &facts);
-    bool known = head->framing == FC_BODY_LENGTH;
-    if (!fc_may_store(&use->request, &facts, policy, &why)) {
-        use->detail = why;
-    } else if (known && head->content_length > policy->item_max) {
-        use->detail = "too-large";
-    } else if (facts.vary_len && !set_vary(ex, &facts)) {
-        use->detail = "vary";
-    } else {
-        fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, sizeof(cached_head) + head_len + 128);
-        if (buf) {
-            cached_head h;
-            fc_text out = fc_text_at(buf->data + sizeof h, buf->cap - sizeof h);
-            fill_head(ex, &facts, &h);
-            h.text_len = (uint32_t)put_head(&out, base, head, &facts, &h);
-            memcpy(buf->data, &h, sizeof h);
-            for (uint32_t i = 0; i < head->fields_len; i++)
-                if (named(at(base, head->fields[i].name), "Cache-Tag"))
-                    cached_tag_list(cache, &use->stamp, at(base, head->fields[i].value));
-            if (!out.overflow)
-                begin_put(ex, (fc_slice){buf->data, sizeof h + h.text_len}, &h, known ? head->content_length : 0);
-            fc_buf_unref(buf);
-        }
-        if (!use->storing)
-            use->detail = "no-room";
-    }
-    if (!use->storing)
+    fc_reply_facts_of(head, base, wall_s(), &facts);
+    uint64_t length = head->framing == FC_BODY_LENGTH ? head->content_length : 0; /* or not known */
+    if (!fc_may_store(&use->request, &facts, policy, &use->detail)) {
         pass(ex);
+        return;
+    }
+    use->detail = length > policy->item_max ? "too-large" : facts.vary_len && !set_vary(ex, &facts) ? "vary" : NULL;
+    fc_buf *text = use->detail ? NULL : begin(ex, base, head, head_len, &facts, length);
+    if (text) {
+        fc_buf_unref(text);
+        return;
+    }
+    use->detail = use->detail ? use->detail : "no-room";
+    pass(ex);
 }
 
 void exchange_cache_store(fc_exchange *ex, const char *p, size_t n)
@@ -225,77 +233,114 @@ static bool replaced_by(const fc_http1_head *fresh, const char *base, fc_slice n
     return false;
 }
 
-/* The stored answer with the fields of the 304 (3.2, 4.3.4): its new head, and the body copied within the cache. The new
- * text becomes what is answered with. False: it could not be renewed. */
-static bool renew(fc_exchange *ex, const char *base, const fc_http1_head *fresh, size_t fresh_len)
+/* The fields of the stored head but for those the 304 brings anew, and these (3.2). Both heads stand in one buffer, so that
+ * spans count from one place: the 304's `shift` bytes behind the stored one. */
+static void merge(const fc_http1_head *old, const char *old_base, const fc_http1_head *fresh, const char *base,
+                  uint32_t shift, fc_http1_head *out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < old->fields_len; i++)
+        if (!replaced_by(fresh, base, at(old_base, old->fields[i].name)))
+            out->fields[n++] = old->fields[i];
+    for (uint32_t i = 0; i < fresh->fields_len && n < out->fields_max; i++) {
+        if (fresh->fields[i].id == FC_FIELD_CONTENT_LENGTH || !exchange_reply_goes_on(base, fresh, &fresh->fields[i]))
+            continue;
+        out->fields[n] = fresh->fields[i];
+        out->fields[n].name.off += shift;
+        out->fields[n++].value.off += shift;
+    }
+    out->fields_len = n;
+}
+
+/* The stored body into the insertion that has begun. */
+static bool copy_body(fc_exchange *ex)
 {
     cached_use *use = ex->cache;
     fc_cache *cache = proxy_of(ex->req)->cache;
-    fc_http1_field old_fields[CACHED_FIELDS_MAX], merged[CACHED_FIELDS_MAX];
-    fc_http1_head old = {.fields = old_fields, .fields_max = CACHED_FIELDS_MAX}, head;
-    fc_buf *joined = fc_buf_get(exchange_loop(ex)->bufs, use->head.text_len + fresh_len);
-    fc_buf *text = fc_buf_get(exchange_loop(ex)->bufs, sizeof(cached_head) + use->head.text_len + fresh_len + 128);
-    bool ok = joined && text;
-    if (ok) { /* both heads in one buffer, so that spans count from one place */
-        memcpy(joined->data, use->text->data + sizeof(cached_head), use->head.text_len);
-        memcpy(joined->data + use->head.text_len, base, fresh_len);
-        ok = fc_http1_parse_response(joined->data, use->head.text_len, 0, &proxy_of(ex->req)->settings.http.parse,
-                                     FC_METHOD_GET, &old) > 0;
-    }
-    if (ok) {
-        uint32_t n = 0;
-        head = old;
-        head.fields = merged;
-        for (uint32_t i = 0; i < old.fields_len; i++)
-            if (!replaced_by(fresh, base, at(joined->data, old.fields[i].name)))
-                merged[n++] = old.fields[i];
-        for (uint32_t i = 0; i < fresh->fields_len && n < CACHED_FIELDS_MAX; i++) {
-            if (fresh->fields[i].id == FC_FIELD_CONTENT_LENGTH || !exchange_reply_goes_on(base, fresh, &fresh->fields[i]))
-                continue;
-            merged[n] = fresh->fields[i];
-            merged[n].name.off += use->head.text_len;
-            merged[n++].value.off += use->head.text_len;
-        }
-        head.fields_len = n;
-        fc_reply_facts facts;
-        cached_head h;
-        fc_text out = fc_text_at(text->data + sizeof h, text->cap - sizeof h);
-        fc_reply_facts_of(&head, joined->data, (int64_t)(fc_wall_ns() / FC_NS_PER_S), &facts);
-        fill_head(ex, &facts, &h);
-        h.text_len = (uint32_t)put_head(&out, joined->data, &head, &facts, &h);
-        memcpy(text->data, &h, sizeof h);
-        ok = !out.overflow && begin_put(ex, (fc_slice){text->data, sizeof h + h.text_len}, &h, use->item.value_len);
-        char piece[4096];
-        for (uint32_t at_byte = 0; ok && at_byte < use->item.value_len;) {
-            uint32_t part = use->item.value_len - at_byte;
-            part = part < sizeof piece ? part : (uint32_t)sizeof piece;
-            ok = fc_cache_read(cache, &use->item, at_byte, piece, part) &&
-                 fc_cache_put_write(cache, &use->put, piece, part, exchange_loop(ex)->now_ns) == 0;
-            at_byte += part;
-        }
-        if (ok) {
-            exchange_cache_commit(ex);
-            fc_buf_unref(use->text);
-            use->text = fc_buf_ref(text);
-            use->head = h;
-            use->age = h.initial_age;
-            use->ttl_s = h.lifetime > h.initial_age ? h.lifetime - h.initial_age : 0;
-            use->renewed = fc_cache_find(cache, key_slice(use->key), exchange_loop(ex)->now_ns, &use->item) != FC_CACHE_MISS &&
-                           use->item.flags == CACHED_ANSWER;
-            ok = use->renewed;
-        } else if (use->storing) {
+    char piece[4096];
+    for (uint32_t done = 0, n; done < use->item.value_len; done += n) {
+        n = use->item.value_len - done < sizeof piece ? use->item.value_len - done : (uint32_t)sizeof piece;
+        if (!fc_cache_read(cache, &use->item, done, piece, n) ||
+            fc_cache_put_write(cache, &use->put, piece, n, exchange_loop(ex)->now_ns) != 0) {
             use->storing = false;
             fc_cache_put_abort(cache, &use->put);
+            return false;
         }
     }
-    if (joined)
-        fc_buf_unref(joined);
+    return true;
+}
+
+/* Store the stored answer anew, with this head; what is answered with is then that. */
+static void replace(fc_exchange *ex, const char *base, const fc_http1_head *head, size_t head_len,
+                    const fc_reply_facts *facts)
+{
+    cached_use *use = ex->cache;
+    fc_cache *cache = proxy_of(ex->req)->cache;
+    fc_buf *text = begin(ex, base, head, head_len, facts, use->item.value_len);
+    fc_cache_item item;
+    if (text && copy_body(ex)) {
+        exchange_cache_commit(ex);
+        fc_cache_state state = fc_cache_find(cache, key_slice(use->key), exchange_loop(ex)->now_ns, &item);
+        if ((state == FC_CACHE_FRESH || state == FC_CACHE_STALE) && item.flags == CACHED_ANSWER) {
+            fc_buf_unref(use->text);
+            use->text = fc_buf_ref(text);
+            use->item = item;
+            memcpy(&use->head, text->data, sizeof use->head);
+            use->age = use->head.initial_age;
+            use->ttl_s = use->head.lifetime > use->age ? use->head.lifetime - use->age : 0;
+            use->renewed = true;
+        }
+    }
     if (text)
         fc_buf_unref(text);
-    return ok;
+}
+
+/* The origin confirms the stored answer by a 304 (4.3.4): it lives on with the 304's fields, if those let it. */
+static void renew(fc_exchange *ex, const char *base, const fc_http1_head *fresh, size_t fresh_len)
+{
+    cached_use *use = ex->cache;
+    fc_proxy *proxy = proxy_of(ex->req);
+    fc_http1_field old_fields[CACHED_FIELDS_MAX], merged[CACHED_FIELDS_MAX];
+    fc_http1_head old = {.fields = old_fields, .fields_max = CACHED_FIELDS_MAX};
+    size_t old_len = use->head.text_len;
+    fc_buf *both = fc_buf_get(exchange_loop(ex)->bufs, old_len + fresh_len);
+    if (!both)
+        return;
+    memcpy(both->data, use->text->data + sizeof(cached_head), old_len);
+    memcpy(both->data + old_len, base, fresh_len);
+    if (fc_http1_parse_response(both->data, old_len, 0, &proxy->settings.http.parse, FC_METHOD_GET, &old) > 0) {
+        fc_http1_head head = old;
+        fc_reply_facts facts;
+        const char *why;
+        head.fields = merged;
+        head.fields_max = CACHED_FIELDS_MAX;
+        merge(&old, both->data, fresh, base, (uint32_t)old_len, &head);
+        fc_reply_facts_of(&head, both->data, wall_s(), &facts);
+        /* Else it stays as it was, stale, and the next request asks again. */
+        if (fc_may_store(&use->request, &facts, ex->route->cache, &why))
+            replace(ex, both->data, &head, old_len + fresh_len, &facts);
+    }
+    fc_buf_unref(both);
 }
 
 static bool is_failure(unsigned status) { return status == 500 || (status >= 502 && status <= 504); }
+
+/* Answer with what the origin has confirmed. */
+static void answer_confirmed(fc_exchange *ex, const char *base, const fc_http1_head *head, size_t head_len, bool spent)
+{
+    cached_use *use = ex->cache;
+    fc_proxy *proxy = proxy_of(ex->req);
+    renew(ex, base, head, head_len);
+    count(proxy, FC_CELL_CACHE_REVALIDATED, 1);
+    fc_lease_release(&ex->lease, spent, exchange_loop(ex)->now_ns - ex->leased_ns, false);
+    exchange_drop_input(ex);
+    bool answered = exchange_cache_answer(ex); /* the old one where it could not be renewed: it is good */
+    if (!answered) {
+        /* Evicted meanwhile, and the origin thinks we have it: ask again, for all of it. */
+        use->validating = use->found = use->renewed = false;
+        exchange_send_on(ex);
+    }
+}
 
 bool exchange_cache_on_reply(fc_exchange *ex, const char *base, const fc_http1_head *head, size_t head_len, bool spent)
 {
@@ -304,31 +349,13 @@ bool exchange_cache_on_reply(fc_exchange *ex, const char *base, const fc_http1_h
         forget(ex, base, head);
         return false;
     }
-    use->forward_status = use->validating || use->found ? head->status : 0;
-    bool confirmed = use->validating && head->status == 304;
-    if (confirmed || (use->found && is_failure(head->status))) {
-        bool took = confirmed ? renew(ex, base, head, head_len) : false;
-        uint64_t latency = exchange_loop(ex)->now_ns - ex->leased_ns;
-        if (confirmed && !took && !fc_cache_same(proxy_of(ex->req)->cache, &use->item)) {
-            /* Evicted meanwhile, and the origin thinks we have it: ask again, for all of it. */
-            fc_lease_release(&ex->lease, spent, latency, false);
-            exchange_drop_input(ex);
-            use->validating = use->found = false;
-            exchange_send_on(ex);
-            return true;
-        }
-        if (confirmed) {
-            count(proxy_of(ex->req), FC_CELL_CACHE_REVALIDATED, 1);
-            fc_lease_release(&ex->lease, spent, latency, false);
-            exchange_drop_input(ex);
-            if (took && exchange_cache_answer_validated(ex))
-                return true;
-            problem_answer(ex, PROBLEM_OVERLOADED, "the stored answer was lost while it was validated", "Retry-After: 1\r\n");
-            return true;
-        }
-        if (exchange_cache_answer_stale(ex, "stale-if-error"))
-            return true;
+    use->forward_status = use->found ? head->status : 0;
+    if (use->validating && head->status == 304) {
+        answer_confirmed(ex, base, head, head_len, spent);
+        return true;
     }
+    if (use->found && is_failure(head->status) && exchange_cache_answer_stale(ex, "stale-if-error"))
+        return true;
     if (ex->req->head.method_id == FC_METHOD_GET)
         store(ex, base, head, head_len);
     return false;

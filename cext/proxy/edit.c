@@ -83,19 +83,26 @@ static fc_slice part_of(const fc_exchange *ex, const fc_value_part *part, const 
     return (fc_slice){NULL, 0};
 }
 
-/* What is not unreserved (RFC 3986 2.3), nor already an escape, as %XX: nothing inserted can end a parameter. */
-static void put_encoded(fc_text *out, fc_slice s)
+/* What is not unreserved (RFC 3986 2.3) as %XX: nothing inserted can end a parameter. Escapes of what comes out of a URL
+ * stay what they are. */
+static void put_encoded(fc_text *out, fc_slice s, bool has_escapes)
 {
     static const char hex[] = "0123456789ABCDEF";
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-                     c == '_' || c == '~' || c == '%';
+                     c == '_' || c == '~' || (c == '%' && has_escapes);
         if (plain)
             fc_text_put(out, (const char *)&c, 1);
         else
             fc_text_put(out, (const char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
     }
+}
+
+static bool of_url(fc_value_kind kind)
+{
+    return kind == FC_VALUE_PARAM || kind == FC_VALUE_PATH || kind == FC_VALUE_QUERY || kind == FC_VALUE_QUERY_TAIL ||
+           kind == FC_VALUE_PARAMETER;
 }
 
 void exchange_put_value(fc_text *out, const fc_exchange *ex, const fc_value *value, const fc_router_match *match,
@@ -105,7 +112,7 @@ void exchange_put_value(fc_text *out, const fc_exchange *ex, const fc_value *val
     for (uint32_t i = 0; i < value->parts_len; i++) {
         fc_slice part = part_of(ex, &value->parts[i], match, room);
         if (in_query && value->parts[i].kind != FC_VALUE_LITERAL)
-            put_encoded(out, part);
+            put_encoded(out, part, of_url(value->parts[i].kind));
         else
             fc_text_slice(out, part);
     }
@@ -113,14 +120,17 @@ void exchange_put_value(fc_text *out, const fc_exchange *ex, const fc_value *val
 
 /* --- fields ------------------------------------------------------------------------------------------------------ */
 
-static bool same_name(fc_slice a, fc_slice b) { return a.n == b.n && strncasecmp(a.p, b.p, a.n) == 0; }
+static bool same_name(fc_slice a, fc_slice b, bool exact)
+{
+    return a.n == b.n && (exact ? memcmp(a.p, b.p, a.n) : strncasecmp(a.p, b.p, a.n)) == 0;
+}
 
 fc_fate exchange_edit(const fc_edits *edits, fc_slice name, uint64_t *seen, fc_slice *renamed)
 {
     fc_fate fate = FC_FATE_KEEP;
     for (uint32_t i = 0; i < edits->len; i++) {
         const fc_edit *e = &edits->edits[i];
-        if (!same_name(e->name, name))
+        if (!same_name(e->name, name, edits->exact))
             continue;
         *seen |= 1ull << i;
         if (e->kind == FC_EDIT_REMOVE || e->kind == FC_EDIT_SET)
@@ -154,12 +164,30 @@ void exchange_put_edits(fc_text *out, const fc_exchange *ex, const fc_edits *edi
     }
 }
 
-size_t exchange_edits_room(const fc_exchange *ex, const fc_edits *edits)
+/* What parts that the request decides come to, each being used once: all of its head, escaped, and what we know of it. */
+static size_t dynamic_room(const fc_exchange *ex, uint32_t parts)
 {
     const fc_http1_head *head = &ex->req->head;
     fc_span last = head->fields_len ? head->fields[head->fields_len - 1].value : head->target;
-    return edits->room + edits->dynamic * (size_t)(FC_ADDR_TEXT_MAX + FC_REQUEST_ID_MAX) +
-           (edits->dynamic ? 3 * (size_t)(last.off + last.len) + ex->subject.n + ex->identity_fields.n : 0);
+    return parts ? parts * (size_t)(FC_ADDR_TEXT_MAX + FC_REQUEST_ID_MAX) + 3 * (size_t)(last.off + last.len) +
+                       ex->subject.n + ex->identity_fields.n
+                 : 0;
+}
+
+size_t exchange_edits_room(const fc_exchange *ex, const fc_edits *edits)
+{
+    return edits->room + dynamic_room(ex, edits->dynamic);
+}
+
+size_t exchange_value_room(const fc_exchange *ex, const fc_value *value)
+{
+    size_t literal = 0;
+    uint32_t dynamic = 0;
+    for (uint32_t i = 0; i < value->parts_len; i++) {
+        literal += value->parts[i].text.n;
+        dynamic += value->parts[i].kind != FC_VALUE_LITERAL;
+    }
+    return literal + dynamic_room(ex, dynamic);
 }
 
 /* --- the query --------------------------------------------------------------------------------------------------- */

@@ -148,7 +148,8 @@ void problem_options(fc_exchange *ex);
 
 /* Room for an answer of ours, or NULL, and then the exchange has ended. */
 fc_buf *problem_room(fc_exchange *ex, size_t n);
-/* `out` is the head but for what every answer has; complete it, send it with the body, and end. Takes the buffer. */
+/* `out` is the head but for what every answer has; complete it, send it with the body, and end. Takes the buffer. A head
+ * that did not fit is answered 431: it is the client's values that made it long. */
 void problem_finish_with(fc_exchange *ex, fc_buf *buf, fc_text *out, uint16_t status, fc_slice body);
 static inline void problem_finish(fc_exchange *ex, fc_buf *buf, fc_text *out, uint16_t status)
 {
@@ -165,6 +166,7 @@ fc_fate exchange_edit(const fc_edits *edits, fc_slice name, uint64_t *seen, fc_s
 void exchange_put_edits(fc_text *out, const fc_exchange *ex, const fc_edits *edits, uint64_t seen,
                         const fc_router_match *match);
 size_t exchange_edits_room(const fc_exchange *ex, const fc_edits *edits);
+size_t exchange_value_room(const fc_exchange *ex, const fc_value *value);
 void exchange_put_value(fc_text *out, const fc_exchange *ex, const fc_value *value, const fc_router_match *match,
                         bool in_query);
 /* "?" and the query as edits and credentials leave it; nothing when nothing is left. */
@@ -248,8 +250,10 @@ void exchange_cache_commit(fc_exchange *ex);
 bool exchange_cache_storing(const fc_exchange *ex);
 /* The origin failed: answer with what is stored, if that is allowed. */
 bool exchange_cache_answer_stale(fc_exchange *ex, const char *why);
-bool exchange_cache_answer_validated(fc_exchange *ex);
+/* Answer with what was found. False: it is no more, and nothing has been sent. */
+bool exchange_cache_answer(fc_exchange *ex);
 void exchange_cache_drain(fc_exchange *ex);
+size_t exchange_cache_room(const fc_exchange *ex);
 void exchange_cache_fields(const fc_exchange *ex, fc_text *out);
 /* Our validators instead of the client's conditions? And their lines. */
 bool exchange_cache_validating(const fc_exchange *ex);

@@ -24,11 +24,8 @@ void exchange_answer_fixed(fc_exchange *ex, const fc_router_match *match)
     const fc_fixed *fixed = ex->route->fixed;
     bool has_body = fixed->status != 204 && fixed->status != 304;
     bool send_body = has_body && ex->req->head.method_id != FC_METHOD_HEAD;
-    size_t location = 0;
-    for (uint32_t i = 0; i < fixed->location.parts_len; i++)
-        location += fixed->location.parts[i].text.n + ex->req->head.target.len + ex->req->head.authority.len + 64;
     size_t inline_body = send_body && fixed->body.n <= 4096 ? fixed->body.n : 0;
-    fc_buf *buf = problem_room(ex, 256 + fixed->type.n + location + inline_body + exchange_answer_room(ex) +
+    fc_buf *buf = problem_room(ex, 256 + fixed->type.n + exchange_value_room(ex, &fixed->location) + inline_body + exchange_answer_room(ex) +
                                       (ex->limited ? exchange_limit_room(ex) : 0));
     if (!buf)
         return;

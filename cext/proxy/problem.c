@@ -71,7 +71,11 @@ static void put_common(fc_exchange *ex, fc_text *out, const char *extra)
     FC_TEXT_LIT(out, "\r\n");
     if (extra)
         fc_text_put(out, extra, strlen(extra));
+    /* Better an answer without them than half a line. */
+    fc_text before = *out;
     exchange_answer_fields(ex, 0, out);
+    if (out->overflow && !before.overflow)
+        *out = before;
     if (!ex->keep_client)
         FC_TEXT_LIT(out, "Connection: close\r\n");
     else if (ex->req->head.minor == 0)
@@ -92,7 +96,7 @@ static void finish(fc_exchange *ex, fc_buf *buf, const fc_text *out)
 
 fc_buf *problem_room(fc_exchange *ex, size_t n)
 {
-    fc_buf *buf = fc_buf_get(ex->req->server->loop->bufs, n);
+    fc_buf *buf = fc_buf_get(ex->req->server->loop->bufs, n < FC_BUF_LARGE ? n : FC_BUF_LARGE);
     if (!buf) { /* not even room to say so */
         exchange_finish(ex);
         fc_http_abort(ex->req);
@@ -108,6 +112,11 @@ void problem_finish_with(fc_exchange *ex, fc_buf *buf, fc_text *out, uint16_t st
     out->p -= 2; /* the line's end, which put_common begins with */
     put_common(ex, out, NULL);
     FC_TEXT_LIT(out, "\r\n");
+    if (out->overflow) {
+        fc_buf_unref(buf);
+        problem_answer(ex, PROBLEM_HEADER_TOO_LARGE, "what this route answers with would be too large", NULL);
+        return;
+    }
     if (body.n && body.n <= (size_t)(out->end - out->p))
         fc_text_slice(out, body), body.n = 0;
     if (body.n) {

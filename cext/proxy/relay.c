@@ -238,7 +238,7 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     bool whole = head->framing == FC_BODY_NONE || (head->framing == FC_BODY_LENGTH && have >= ex->reply_left);
     size_t joined = whole && ex->reply_left <= INLINE_BODY_MAX ? ex->reply_left : 0;
     size_t room = head_len + 2 * head->fields_len + 512 + joined + (ex->limited ? exchange_limit_room(ex) : 0) +
-                  exchange_answer_room(ex) + (ex->cache ? 160 : 0);
+                  exchange_answer_room(ex) + (ex->cache ? exchange_cache_room(ex) : 0);
     fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, room);
     if (!buf) {
         exchange_fail(ex, PROBLEM_OVERLOADED, "out of buffers", NULL);

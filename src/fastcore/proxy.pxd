@@ -173,6 +173,7 @@ cdef extern from "fc/edit.h" nogil:
     ctypedef struct fc_edits:
         const fc_edit *edits
         uint32_t len, room, dynamic
+        bint exact
     ctypedef struct fc_origin:
         fc_slice text, after
         bint pattern

@@ -59,7 +59,7 @@ cdef class _Changes:
     """The C side of the edits, CORS and fixed answer of a table's routes. What it made lives as long as it does."""
 
     cdef list kept
-    cdef list blocks  # capsules of memory, as integers
+    cdef list blocks  # addresses of memory, as integers
 
     def __cinit__(self):
         self.kept = []
@@ -98,7 +98,7 @@ cdef class _Changes:
         out.parts_len = len(parts)
         return 0
 
-    cdef const fc_edits *edits(self, object asked) except? NULL:
+    cdef const fc_edits *edits(self, object asked, bint exact=False) except? NULL:
         """NULL for none."""
         cdef fc_edits *edits
         cdef fc_edit *made
@@ -120,6 +120,7 @@ cdef class _Changes:
                 edits.dynamic += made[i].value.parts[k].kind != FC_VALUE_LITERAL
         edits.edits = made
         edits.len = len(asked)
+        edits.exact = exact
         return edits
 
     cdef const fc_cors *cors(self, object asked) except? NULL:

@@ -30,10 +30,19 @@ ROOT = Path(__file__).resolve().parents[2]
 ASAN = os.environ.get("FASTCORE_TEST_ASAN") == "1"
 
 
+GIVEN: set[int] = set()  # by free_ports: the system gives a port again as soon as it is closed
+
+
 def free_ports(n: int) -> list[int]:
-    """Ports nobody listens on, held together until all are known, so that they differ."""
+    """Ports nobody listens on, each given once: two of them may end in the same file of settings."""
+    found: list[int] = []
     with contextlib.ExitStack() as held:
-        return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(n)]
+        while len(found) < n:
+            port = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            if port not in GIVEN:
+                found.append(port)
+        GIVEN.update(found)
+    return found
 
 
 def eventually(check: Callable[[], Any], what: str = "", seconds: float = SECONDS) -> Any:

@@ -50,6 +50,9 @@ routes:
       remove: [drop]
       rename: {{q: query}}
     security_headers: false
+  - {{path: /encoded, upstream: u, request_query: {{set: {{raw: "{{header.x-raw}}"}}}}}}
+  - {{path: /long, redirect: "/{{header.x-long}}"}}
+  - {{path: /longer, redirect: "/{{header.x-long}}{{header.x-long}}{{header.x-long}}"}}
   - path: /private
     upstream: u
     auth: keys
@@ -171,9 +174,27 @@ def test_path_parameters_and_the_query(ask: Ask) -> None:
     assert got["X-User-Id"] == "a%20b"
     assert got["X-Rest"] == "c/d"
     assert got.target == "/users/a%20b/c/d?query=1&tag=old&x=%zz&id=a%20b&a=x&y&tag=new&page=1"
+    _, got = ask("/users/7/x?ID=9&Drop=1&page=3")
+    assert got is not None
+    assert got.target == "/users/7/x?ID=9&Drop=1&page=3&id=7&a=x&y&tag=new", "names of parameters have a letter case"
     _, got = ask("/users/7/x?page=3")
     assert got is not None
     assert got.target == "/users/7/x?page=3&id=7&a=x&y&tag=new"
+
+
+def test_what_is_no_part_of_a_url_is_encoded_wholly(ask: Ask) -> None:
+    _, got = ask("/encoded", X_Raw="50%26a=1&b c")
+    assert got is not None
+    assert got.target == "/encoded?raw=50%2526a%3D1%26b%20c"
+
+
+def test_values_that_are_too_long_make_no_half_lines(ask: Ask, gateway: Gateway) -> None:
+    long = "x" * 30_000
+    answer, _ = ask("/long", X_Long=long)
+    assert answer["Location"] == f"/{long}"
+    answer, _ = ask("/longer", X_Long=long)
+    assert answer.status == 431
+    assert answer.problem["status"] == 431
 
 
 def test_who_asks(ask: Ask) -> None:

@@ -1,18 +1,17 @@
 """Who waits and who does not: greenlets, threads, hubs, and processes that forked."""
 
 import gc
-import os
 import random
 import statistics
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from lsm_stores import SMALL, fill
+from tests.forks import child
 from tests.threads import in_thread
 
 from fastcore.disk import SimDisk
@@ -361,20 +360,6 @@ def test_it_is_freed(tmp_path: Path) -> None:
 # --- fork ---
 
 
-def child(function: Callable[[], object]) -> int:
-    """The exit code of a forked child that calls it: 0 when it raised ForkedError."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            function()
-        except ForkedError:
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def test_a_forked_child_must_not_use_it(tmp_path: Path) -> None:
     store = Store(tmp_path, **SMALL)
     fill(store, 1000)
@@ -389,7 +374,7 @@ def test_a_forked_child_must_not_use_it(tmp_path: Path) -> None:
         store.flush,
         store.stats,
     ):
-        assert child(call) == 0
+        assert child(call, ForkedError) == 0
 
     def close_and_go() -> None:
         nonlocal store, iterator, snapshot, batch
@@ -400,7 +385,7 @@ def test_a_forked_child_must_not_use_it(tmp_path: Path) -> None:
         gc.collect()
         raise ForkedError
 
-    assert child(close_and_go) == 0
+    assert child(close_and_go, ForkedError) == 0
     store.put(b"y", b"", sync=True)
     assert store.get(b"y") == b""
     store.close()

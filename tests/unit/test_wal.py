@@ -6,12 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import gevent
 import gevent.hub
 import pytest
+from tests.forks import child
 from tests.threads import in_thread
 
 from fastcore.disk import Disk, SimDisk
@@ -525,20 +525,6 @@ def test_a_log_that_was_never_opened() -> None:
 # --- fork ---
 
 
-def child(function: Callable[[], object]) -> int:
-    """The exit code of a forked child that calls it: 0 when it raised ForkedError."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            function()
-        except ForkedError:
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def test_a_forked_child_must_not_use_it(tmp_path: Path) -> None:
     log = Log(tmp_path, **SMALL)
     log.append(b"x", sync=True)
@@ -550,14 +536,14 @@ def test_a_forked_child_must_not_use_it(tmp_path: Path) -> None:
         lambda: log.error,
         lambda: log.wait(1),
     ):
-        assert child(call) == 0
+        assert child(call, ForkedError) == 0
 
     def close_and_go() -> None:
         log.close()
         assert log.closed
         raise ForkedError
 
-    assert child(close_and_go) == 0
+    assert child(close_and_go, ForkedError) == 0
     log.append(b"y", sync=True)
     assert len(list(log.read_from())) == 2
     log.close()
@@ -573,6 +559,6 @@ def test_those_who_waited_when_it_forked() -> None:
         gevent.reinit()
         waiting.get(timeout=10)
 
-    assert child(wait_on) == 0
+    assert child(wait_on, ForkedError) == 0
     assert waiting.get(timeout=10) == log.durable
     log.close()

@@ -69,6 +69,7 @@ typedef struct fc_edits {
     uint32_t len;     /* at most FC_EDITS_MAX */
     uint32_t room;    /* bytes that names and literals take at the most */
     uint32_t dynamic; /* parts whose length the request decides */
+    bool exact;       /* names have a letter case: parameters have, fields have not */
 } fc_edits;
 
 /* --- CORS (the Fetch standard, 3.2) ------------------------------------------------------------------------------- */

@@ -27,7 +27,8 @@ static inline void fc_text_put(fc_text *t, const char *s, size_t n)
         t->overflow = true;
         return;
     }
-    memcpy(t->p, s, n);
+    if (n) /* of nothing there may be no address */
+        memcpy(t->p, s, n);
     t->p += n;
 }
 

@@ -58,8 +58,6 @@ int fc_tls_add_certificate(fc_tls *tls, const char *chain, size_t chain_len, con
 int64_t fc_tls_certificate_end(const char *pem, size_t n);
 fc_tls *fc_tls_ref(fc_tls *tls);
 void fc_tls_unref(fc_tls *tls);
-/* Of this fc_tls since it was made. */
-fc_tls_stats fc_tls_get_stats(const fc_tls *tls);
 
 /* Where the fc_tls in force is found. */
 typedef struct fc_tls_slot {
@@ -72,6 +70,7 @@ typedef struct fc_tls_slot {
 void fc_tls_slot_init(fc_tls_slot *slot);
 /* Takes the caller's reference; NULL: nobody is accepted. */
 void fc_tls_slot_set(fc_tls_slot *slot, fc_tls *tls);
+/* Of all that were in the slot. */
 fc_tls_stats fc_tls_slot_stats(const fc_tls_slot *slot);
 
 #endif

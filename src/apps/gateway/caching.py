@@ -1,12 +1,15 @@
 """The response cache in one worker: where it lies, what it holds, and what is purged. Tags are made as the engine makes
 them (cext/proxy/cached_key.c): of a URL, of the folders it lies in, and those its target gave the answer."""
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
 from apps.gateway.config_model import Gateway
 from fastcore.sharedcache import SharedCache
-from fastcore.shm import Region
+from fastcore.shm import Region, RegionError
+
+log = logging.getLogger("fastcore.gateway")
 
 SECTION = "gateway.cache"
 TAG_SLOTS = 1 << 18  # 4 MB; tags that share a slot are purged together
@@ -16,7 +19,8 @@ SHARDS = 16
 
 
 def open_cache(settings: Gateway, region: Region) -> SharedCache | None:
-    """The cache of all workers, where a route wants one. A reload keeps what an earlier start made."""
+    """The cache of all workers, where a route wants one; None also when the region, which is made at the start, has no
+    room for it. A reload keeps what an earlier start made."""
     if all(route.cache is None for route in settings.routes):
         return None
     memory = settings.cache.memory
@@ -34,6 +38,9 @@ def open_cache(settings: Gateway, region: Region) -> SharedCache | None:
         if SECTION not in region.sections():
             raise
         return SharedCache(region, section=SECTION)
+    except RegionError as error:
+        log.error("cache: %s; nothing is stored until the next start", error)
+        return None
 
 
 def purge(cache: SharedCache, *, url: str = "", prefix: str = "", tag: str = "", soft: bool = False) -> None:

@@ -16,9 +16,8 @@ from pydantic import SecretStr, ValidationError
 from apps.gateway import config_checks as checks
 from apps.gateway import provider_keys
 from apps.gateway.config_auth import Auth, Provider
-from apps.gateway.config_base import Section, listed
+from apps.gateway.config_base import Finding, Section, listed
 from apps.gateway.config_cache import check_cache
-from apps.gateway.config_health import Finding
 from apps.gateway.config_limits import RateLimit, check_limit, check_named
 from apps.gateway.config_model import Gateway, Route, Upstream
 from apps.gateway.config_tls import Tls, check_tls

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
-from apps.gateway.config_base import FieldToken, Listed, Section
+from apps.gateway.config_base import FieldToken, Listed, Name, Section
 from apps.gateway.config_tls import CertificateAuth
 from apps.units import Duration, Size, Timeout, Whole, parse_address
 
@@ -23,7 +23,6 @@ Algorithm = Literal[
 
 SCOPES_MAX = 64  # different ones that routes ask for: a verdict has one bit for each
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
 _PARAMETER = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
 #: Fields that say how a message is framed, routed or understood: no claim may be sent under these names.
@@ -31,12 +30,6 @@ _RESERVED = re.compile(
     r"(?i)host|authorization|cookie|connection|keep-alive|te|trailer|upgrade|expect|via|forwarded|x-forwarded-.*|x-real-ip|"
     r"max-forwards|cdn-loop|content-.*|transfer-encoding|proxy-.*|x-request-id|traceparent|user-agent|referer|date|server"
 )
-
-
-def _provider_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is no name: 1 to 64 letters, digits, '_', '-', '.', the first a letter or digit")
-    return value
 
 
 def _scope(value: str) -> str:
@@ -81,7 +74,6 @@ def _accepted(value: Any) -> Any:
     return () if value is None else value if isinstance(value, list | tuple) else (value,)
 
 
-ProviderName = Annotated[str, AfterValidator(_provider_name)]
 Scope = Annotated[str, AfterValidator(_scope)]
 ClaimField = Annotated[FieldToken, AfterValidator(_claim_field)]
 Parameter = Annotated[str, AfterValidator(_parameter)]
@@ -211,7 +203,7 @@ class Provider(Section):
 
 
 class Auth(Section):
-    providers: Annotated[dict[ProviderName, Provider], Field(max_length=1000)] = {}
+    providers: Annotated[dict[Name, Provider], Field(max_length=1000)] = {}
     """Who vouches for clients, by name; routes say whom they believe."""
     memory: Annotated[Size, Field(ge=1 << 20, le=1 << 40)] = 16 << 20
     """Shared memory for verdicts, from 512 bytes each. When it is full, those not used lately go. A new size needs a
@@ -221,7 +213,7 @@ class Auth(Section):
 
 
 class RouteAuth(Section):
-    providers: Annotated[tuple[ProviderName, ...], Listed, Field(min_length=1, max_length=16)]
+    providers: Annotated[tuple[Name, ...], Listed, Field(min_length=1, max_length=16)]
     """Names of the providers that are asked, in this order, until one knows the client. A plain string means this."""
     required: bool = True
     """false lets requests without any credential through, as nobody's. A bad credential is refused either way."""

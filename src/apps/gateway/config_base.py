@@ -5,6 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from apps.yaml_source import Path
+
+#: Where something is wrong, and what.
+Finding = tuple[Path, str]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -25,5 +31,17 @@ def field_token(value: str) -> str:
     return value
 
 
+def short_for(key: str) -> BeforeValidator:
+    """A plain string instead of a mapping sets this one key of it."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+def _plain_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name: 1 to 64 letters, digits, '_', '-', '.', the first a letter or digit")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
 FieldToken = Annotated[str, AfterValidator(field_token)]
 Listed = BeforeValidator(listed)

@@ -5,12 +5,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from apps.gateway.config_base import Section
+from apps.gateway.config_base import Finding, Section
 from apps.units import Duration, Size
 from apps.yaml_source import Path
 from fastcore.proxy import CachePolicy
-
-Finding = tuple[Path, str]
 
 
 class Cache(Section):

@@ -8,14 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
-from apps.gateway.config_base import FieldToken, Listed, Section
-from apps.gateway.config_tls import read
+from apps.gateway.config_base import FieldToken, Finding, Listed, Section, short_for
+from apps.gateway.settings_files import read, said
 from apps.units import Duration, Whole
 from apps.yaml_source import Path
 from fastcore import proxy as engine
 from fastcore.proxy import VALUE_PARTS, Edit, Fixed, Part
-
-Finding = tuple[Path, str]
 
 EDITS_MAX = 64
 BODY_BYTES_MAX = 256 * 1024
@@ -76,10 +74,6 @@ def _origin(value: str) -> str:
     if value != "*" and not _ORIGIN.fullmatch(value):
         raise ValueError(f"{value!r} is no origin: write https://a.example, https://*.a.example or *, in lower case")
     return value
-
-
-def _short_for(key: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
 Template = Annotated[str, Field(max_length=4096), AfterValidator(_template)]
@@ -227,8 +221,8 @@ class Respond(Section):
         return "text/plain; charset=utf-8"
 
 
-RedirectOrText = Annotated[Redirect, _short_for("to")]
-RespondOrText = Annotated[Respond, _short_for("body")]
+RedirectOrText = Annotated[Redirect, short_for("to")]
+RespondOrText = Annotated[Respond, short_for("body")]
 SecurityOrSwitch = Annotated[
     SecurityHeaders | Literal[False], BeforeValidator(lambda value: {} if value is True else value)
 ]
@@ -295,7 +289,5 @@ def check_respond(at: Path, respond: Respond | None) -> Iterator[Finding]:
         yield at, "body, json and file exclude each other"
     try:
         respond.content()
-    except OSError as error:
-        yield (*at, "file"), f"{error.filename}: {error.strerror}"
-    except ValueError as error:
-        yield at, str(error)
+    except (OSError, ValueError) as error:
+        yield (*at, "file") if respond.file else at, said(error)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from apps.gateway.config_auth import Provider
+from apps.gateway.config_base import Finding
 from apps.gateway.config_changes import check_changes, check_cors, check_parts, check_respond, parts_of
-from apps.gateway.config_health import Finding, check_health, check_retries
+from apps.gateway.config_health import check_health, check_retries
 from apps.gateway.config_model import Condition, Route, Upstream
 from apps.gateway.config_tls import check_upstream_tls
 from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters

@@ -9,11 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from apps.gateway.config_base import Listed, Section
+from apps.gateway.config_base import Finding, Listed, Section
 from apps.units import Duration, Timeout, Whole
 from apps.yaml_source import Path
-
-Finding = tuple[Path, str]
 
 _STATUS = re.compile(r"[1-5](xx|[0-9]{2})")
 _REQUEST_PATH = re.compile(r"/[\x21-\x22\x24-\x7e]*")  # visible characters, no fragment

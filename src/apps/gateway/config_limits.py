@@ -9,13 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from apps.gateway.config_base import Listed, Section, field_token
+from apps.gateway.config_base import Finding, Listed, Section, field_token
 from apps.units import Duration, Whole
 from apps.yaml_source import Path
 from fastcore.limiter_quota import Quota
 from fastcore.proxylimits import AT_ONCE_MAX, CAPACITY, CAPACITY_MAX, LIMITS_MAX, PARTS_MAX, SOURCES, Limit
-
-Finding = tuple[Path, str]
 
 
 def _source(value: str) -> str:

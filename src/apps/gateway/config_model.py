@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from apps.gateway.config_auth import Auth, RouteAuthOrName
-from apps.gateway.config_base import FieldToken, Listed, Section, field_token
+from apps.gateway.config_base import FieldToken, Listed, Name, Section, field_token, short_for
 from apps.gateway.config_cache import Cache, RouteCacheOrTrue
 from apps.gateway.config_changes import (
     Cors,
@@ -44,12 +44,6 @@ def _auto(value: Any) -> Any:
     return 0 if value == "auto" else value
 
 
-def _short_for(key: str) -> BeforeValidator:
-    """A plain string instead of a mapping sets this one key of it."""
-    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _AUTHORITY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
 
 
@@ -57,12 +51,6 @@ def _method(value: str) -> str:
     field_token(value)
     if value != value.upper():
         raise ValueError(f"methods are case-sensitive: did you mean {value.upper()}?")
-    return value
-
-
-def _plain_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is no name: 1 to 64 letters, digits, '_', '-', '.', the first a letter or digit")
     return value
 
 
@@ -117,7 +105,6 @@ def _checked_by(parameters: Callable[[str], frozenset[str]]) -> AfterValidator:
 
 
 Method = Annotated[str, AfterValidator(_method)]
-Name = Annotated[str, AfterValidator(_plain_name)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
 HashSource = Annotated[str, AfterValidator(_hash_source)]
@@ -200,7 +187,7 @@ class Target(Section):
 
 class Upstream(Section):
     targets: Annotated[
-        tuple[Annotated[Target, _short_for("address")], ...], Listed, Field(min_length=1, max_length=1024)
+        tuple[Annotated[Target, short_for("address")], ...], Listed, Field(min_length=1, max_length=1024)
     ]
     """Where requests go: addresses, or mappings with address and weight."""
     balance: Literal["round_robin", "least_connections", "p2c_ewma", "consistent_hash"] = "round_robin"
@@ -290,9 +277,9 @@ class Route(Section):
     """Linear-time regular expression (RE2 syntax) that must match the whole path; named groups become parameters."""
     methods: Annotated[tuple[Method, ...], Listed] = ()
     """Methods to match; empty is every method."""
-    headers: dict[FieldToken, Annotated[Condition, _short_for("equals")]] = {}
+    headers: dict[FieldToken, Annotated[Condition, short_for("equals")]] = {}
     """Header fields that must match, by name."""
-    query: dict[str, Annotated[Condition, _short_for("equals")]] = {}
+    query: dict[str, Annotated[Condition, short_for("equals")]] = {}
     """Query parameters that must match, by name."""
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000), Whole] = 0
     """Higher is tried first; among equals exact, template, regex, longest prefix, then order in the file."""
@@ -353,7 +340,7 @@ class Gateway(Section):
     """Host names the control plane answers to besides its own address and localhost (against DNS rebinding)."""
     workers: Annotated[int, Field(ge=0, le=1024), Whole, BeforeValidator(_auto)] = 0
     """Worker processes; 0 or `auto` is one for each CPU this process may use."""
-    access_log: Annotated[AccessLog, _short_for("path")] = AccessLog()
+    access_log: Annotated[AccessLog, short_for("path")] = AccessLog()
     """`off`, `-`, a path, or a mapping with path and sample. One JSON object a line (see PROTOCOL.md)."""
     pid_file: str | None = None
     """The master writes its process id here, for HUP (reload) and USR2 (upgrade)."""

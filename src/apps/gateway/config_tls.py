@@ -2,19 +2,15 @@
 tried while the settings are loaded, so that what starts can also serve."""
 
 from collections.abc import Iterator
-from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from apps.gateway.config_base import Listed, Section
+from apps.gateway.config_base import Finding, Listed, Section
+from apps.gateway.settings_files import read, said
 from apps.units import SocketAddress, Timeout, Whole, is_host_name
-from apps.yaml_source import Path
-from fastcore.tls import ClientContext, ServerContext, TlsError
+from fastcore.tls import ClientContext, ServerContext
 
-Finding = tuple[Path, str]
-
-FILE_BYTES_MAX = 1 << 20
 HOURS_MAX = 168  # a week: RFC 8446, section 4.6.1, allows no ticket more
 
 
@@ -62,11 +58,10 @@ class Tls(Section):
     reload_every: Timeout = 5_000
     """How often the files are looked at; changed ones are used for new connections at once."""
 
-    def context_settings(self, ticket_secret: bytes | None) -> dict[str, Any]:
-        """Arguments of fastcore.tls.ServerContext, its certificates among them. Raises ValueError and OSError."""
+    def context_settings(self, ticket_secret: bytes | None) -> tuple[list[tuple[bytes, bytes]], dict[str, Any]]:
+        """Certificates and other arguments of fastcore.tls.ServerContext. Raises ValueError and OSError."""
         clients = self.client_certificates
-        return {
-            "certificates": [(read(item.file), read(item.key)) for item in self.certificates],
+        return [(read(item.file), read(item.key)) for item in self.certificates], {
             "minimum": self.minimum_version,
             "ciphers": self.ciphers,
             "alpn": ("http/1.1",),
@@ -124,15 +119,6 @@ class CertificateAuth(Section):
     """Subjects that are accepted; empty is every one an authority has signed for."""
 
 
-def read(file: str) -> bytes:
-    """Raises ValueError when it is too long, and OSError."""
-    with FilePath(file).open("rb") as stream:
-        data = stream.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        raise ValueError(f"{file}: longer than {FILE_BYTES_MAX} bytes")
-    return data
-
-
 def check_tls(tls: Tls) -> Iterator[Finding]:
     """What only the files can tell."""
     if tls.listen and not tls.certificates:
@@ -147,11 +133,11 @@ def check_tls(tls: Tls) -> Iterator[Finding]:
         try:
             ServerContext([(read(item.file), read(item.key))])
         except (OSError, ValueError) as error:
-            yield ("tls", "certificates", index), said(error)
+            yield ("tls", "certificates", index), said(error).removeprefix("certificate 1: ")
             return
     try:
-        settings = tls.context_settings(None)
-        ServerContext(settings.pop("certificates"), **settings)
+        certificates, others = tls.context_settings(None)
+        ServerContext(certificates, **others)
     except (OSError, ValueError) as error:
         yield ("tls",), said(error)
 
@@ -167,9 +153,3 @@ def check_upstream_tls(name: str, tls: UpstreamTls) -> Iterator[Finding]:
         tls.context()
     except (OSError, ValueError) as error:
         yield ("upstreams", name, "tls"), said(error)
-
-
-def said(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return str(error).removeprefix("certificate 1: ") if isinstance(error, TlsError) else str(error)

@@ -127,7 +127,12 @@ class DataPlane:
             self.auth.start(reactor, self.proxy)
         self.proxy.set_routes(
             build_router(settings),
-            engine_routes(settings, self._upstreams.__getitem__, self.auth.route if self.auth else None),
+            engine_routes(
+                settings,
+                self._upstreams.__getitem__,
+                self.auth.route if self.auth else None,
+                has_cache=self.cache is not None,
+            ),
             self._limits.engine,
             claimed=self.auth.claimed if self.auth else (),
             secret_parameters=self.auth.secret_parameters if self.auth else (),

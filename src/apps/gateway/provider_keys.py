@@ -8,12 +8,11 @@ from pathlib import Path as FilePath
 
 from apps.gateway import jwk
 from apps.gateway.config_auth import SCOPES_MAX, Auth, Introspection, Jwt, Provider, RouteAuth, TokenKey
+from apps.gateway.config_base import Finding
 from apps.gateway.jws import Refused, base64url
+from apps.gateway.settings_files import read, said
 from apps.yaml_source import Path
 
-Finding = tuple[Path, str]
-
-FILE_BYTES_MAX = 256 * 1024
 LEEWAY_MAX = 300_000  # RFC 7519, section 4.1.4: "usually no more than a few minutes"
 
 
@@ -63,11 +62,11 @@ def _check_jwt(at: Path, jwt: Jwt, environ: Mapping[str, str]) -> Iterator[Findi
             _read_key(key, environ)
             _key(key)
         except (ValueError, OSError) as error:
-            yield (*at, "keys", index), _said(error)
+            yield (*at, "keys", index), said(error)
     try:
         _, skipped = _sets(jwt)
     except (ValueError, OSError) as error:
-        yield (*at, "jwks_file" if jwt.jwks_file else "jwks"), _said(error)
+        yield (*at, "jwks_file" if jwt.jwks_file else "jwks"), said(error)
     else:
         for reason in skipped:
             yield (*at, "jwks_file" if jwt.jwks_file else "jwks"), reason
@@ -84,7 +83,7 @@ def _check_introspection(at: Path, asked: Introspection, environ: Mapping[str, s
         secret = _file_or_variable(asked.client_secret_file, asked.client_secret_env, environ, "the secret")
         asked._secret = secret.decode().rstrip("\r\n")
     except (ValueError, OSError) as error:
-        yield at, _said(error)
+        yield at, said(error)
 
 
 def check_route_auth(at: Path, asked: RouteAuth, known: set[str]) -> Iterator[Finding]:
@@ -130,7 +129,7 @@ def _file_or_variable(file: str | None, variable: str | None, environ: Mapping[s
     if (file is None) == (variable is None):
         raise ValueError(f"{what} stands in one of a file, an environment variable")
     if file is not None:
-        return _read(file)
+        return read(file)
     value = environ.get(variable or "")
     if value is None:
         raise ValueError(f"the environment has no {variable}")
@@ -152,22 +151,10 @@ def _sets(jwt: Jwt) -> tuple[list[jwk.Key], list[str]]:
         return jwt._sets
     sources = [json.dumps(jwt.jwks).encode()] if jwt.jwks is not None else []
     if jwt.jwks_file is not None:
-        sources.append(_read(jwt.jwks_file))
+        sources.append(read(jwt.jwks_file))
     for data in sources:
         found, reasons = jwk.parse_set(data, jwt.algorithms)
         keys += found
         skipped += reasons
     jwt._sets = keys, skipped
     return jwt._sets
-
-
-def _read(file: str) -> bytes:
-    with FilePath(file).open("rb") as stream:
-        data = stream.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        raise ValueError(f"{file}: longer than {FILE_BYTES_MAX} bytes")
-    return data
-
-
-def _said(error: ValueError | OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)

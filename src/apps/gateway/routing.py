@@ -5,6 +5,7 @@ Pure: no socket, no clock. `check_table` is what `fastcore check` and every star
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from apps.gateway.config_auth import RouteAuth
@@ -120,10 +121,15 @@ def _pieces(path: str) -> list[Piece]:
 
 
 def engine_routes(
-    settings: Gateway, upstream: Callable[[str], Upstream], auth: Callable[[RouteAuth], EngineAuth] | None = None
+    settings: Gateway,
+    upstream: Callable[[str], Upstream],
+    auth: Callable[[RouteAuth], EngineAuth] | None = None,
+    *,
+    has_cache: bool = True,
 ) -> list[EngineRoute]:
-    """What the engine does with each route, in the order of the router's indexes."""
-    return [_engine_route(settings, index, route, upstream, auth) for index, route in enumerate(settings.routes)]
+    """What the engine does with each route, in the order of the router's indexes. Without a cache nothing is stored."""
+    made = [_engine_route(settings, index, route, upstream, auth) for index, route in enumerate(settings.routes)]
+    return made if has_cache else [replace(route, cache=None) for route in made]
 
 
 def _engine_route(

@@ -7,7 +7,8 @@ from typing import Any
 import gevent
 from gevent import ssl
 
-from apps.gateway.config_tls import Tls, UpstreamTls, said
+from apps.gateway.config_tls import Tls, UpstreamTls
+from apps.gateway.settings_files import said
 from fastcore.metrics import Metrics
 from fastcore.sharedcache import SharedCache
 from fastcore.shm import Region
@@ -34,8 +35,9 @@ class ServerSide:
         self._seen = dict.fromkeys(self._counters, 0)
         self._failing = metrics.gauge(f"{prefix}_tls_reload_failing", "Workers whose last look at certificates failed")
         self._places = self._look()
-        loaded = self._load()
-        self.context = ServerContext(loaded.pop("certificates"), **loaded)
+        certificates, others = settings.context_settings(self._secret)
+        self.context = ServerContext(certificates, **others)
+        self._ends = self._ends_of(certificates)
         self._greenlet = gevent.spawn(self._watch)
 
     def stop(self) -> None:
@@ -45,40 +47,43 @@ class ServerSide:
         for name, value in self.context.stats().items():
             self._counters[name].inc(value - self._seen[name])
             self._seen[name] = value
+        self._tell_ends()
 
-    def refresh(self) -> bool:
-        """Use the files as they are now, for new connections. False: they cannot be used, and what was stays."""
-        self._places = self._look()
+    def _watch(self) -> None:
+        pool = gevent.get_hub().threadpool  # a slow disk is nothing for the hub to wait for
+        while True:
+            gevent.sleep(self._settings.reload_every / 1000)
+            places = pool.apply(self._look)
+            if places != self._places:
+                self._places = places
+                self._refresh(pool)
+
+    def _refresh(self, pool: Any) -> None:
+        """Use the files as they are now, for new connections. Where they cannot be used, what was stays."""
         try:
-            loaded = self._load()
-            self.context.replace(loaded.pop("certificates"), **loaded)
+            certificates, others = pool.apply(self._settings.context_settings, (self._secret,))
+            self.context.replace(certificates, **others)
+            self._ends = self._ends_of(certificates)
         except (OSError, ValueError) as error:
             log.error("tls: %s; the certificates that were loaded stay in use", said(error))
             self._failing.set(1)
-            return False
+            return
         self._failing.set(0)
         log.info("tls: certificates loaded again")
-        return True
 
-    def _load(self) -> dict[str, Any]:
-        settings = self._settings.context_settings(self._secret)
-        for item, (chain, _) in zip(self._settings.certificates, settings["certificates"], strict=True):
-            self._tell_end(item.file, chain)
-        return settings
+    def _ends_of(self, certificates: list[tuple[bytes, bytes]]) -> dict[str, int]:
+        """When each ends, by its file."""
+        files = [item.file for item in self._settings.certificates]
+        return {file: certificate_end(chain) for file, (chain, _) in zip(files, certificates, strict=True)}
 
-    def _tell_end(self, file: str, chain: bytes) -> None:
-        gauge = self._metrics.gauge(
-            f"{self._prefix}_tls_certificate_not_after_seconds",
-            "When a certificate ends, in seconds since 1970",
-            file=file,
-        )
-        gauge.set(certificate_end(chain))
-
-    def _watch(self) -> None:
-        while True:
-            gevent.sleep(self._settings.reload_every / 1000)
-            if self._look() != self._places:
-                self.refresh()
+    def _tell_ends(self) -> None:
+        """Gauges are summed over workers, and the end of a certificate is everybody's: one worker tells it."""
+        for file, end in self._ends.items():
+            self._metrics.gauge(
+                f"{self._prefix}_tls_certificate_not_after_seconds",
+                "When a certificate ends, in seconds since 1970",
+                file=file,
+            ).set(end if self._metrics.leads() else 0)
 
     def _look(self) -> list[tuple[int, int, int] | None]:
         """What tells that a file is another one; a link that leads elsewhere, too."""

@@ -1,0 +1,141 @@
+# The C side of one route table, and everything it points at.
+
+cdef struct owned_table:
+    fc_route_table table
+    PyObject *owner
+
+
+@cython.final
+@cython.no_gc_clear  # C may point at what it keeps
+cdef class _Table:
+    """A route table and everything its C structs point at. While C holds the table, the table holds this object."""
+
+    cdef owned_table owned
+    cdef fc_route_table *table
+    cdef list kept
+    cdef fc_path_part **parts
+    cdef _Credentials credentials
+    cdef _Changes changes
+    cdef fc_slice *names  # claimed fields, then secret parameters
+
+    def __cinit__(self):
+        memset(&self.owned, 0, sizeof(owned_table))
+        self.owned.owner = <PyObject *>self
+        self.table = &self.owned.table
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.parts is not NULL:
+            for i in range(self.table.routes_len):
+                PyMem_Free(self.parts[i])
+            PyMem_Free(self.parts)
+        PyMem_Free(self.names)
+        PyMem_Free(self.table.routes)
+        if self.table.router is not NULL:
+            fc_router_unref(self.table.router)
+
+    cdef fc_slice slice(self, str text):
+        cdef bytes data = text.encode()
+        cdef fc_slice s
+        self.kept.append(data)
+        s.p = PyBytes_AS_STRING(data)
+        s.n = PyBytes_GET_SIZE(data)
+        return s
+
+    cdef int fill(self, Router router, list routes, list claimed, list secret, Proxy proxy, Limits limits) except -1:
+        cdef uint32_t i, k, n = len(routes)
+        self.kept = [limits]
+        self.table.router = fc_router_ref(router.table)
+        self.table.release = _release_table
+        self.table.routes = <fc_route *>PyMem_Calloc(n + 1, sizeof(fc_route))
+        self.parts = <fc_path_part **>PyMem_Calloc(n + 1, sizeof(fc_path_part *))
+        if self.table.routes is NULL or self.parts is NULL:
+            raise MemoryError
+        self.table.routes_len = n
+        self.credentials = _Credentials.__new__(_Credentials)
+        self.credentials.prepare(routes)
+        self.changes = _Changes.__new__(_Changes)
+        self.name_fields(claimed, secret)
+        for i in range(n):
+            self.route(i, routes[i])
+            if limits is not None:
+                self.table.routes[i].limits = limits.of(routes[i].limits)
+            if proxy.metrics is not None:
+                for k, cell in enumerate(proxy.status_cells(routes[i].name)):
+                    self.table.routes[i].cells[k] = cell
+        return 0
+
+    cdef int name_fields(self, list claimed, list secret) except -1:
+        cdef uint32_t i
+        self.names = <fc_slice *>PyMem_Calloc(len(claimed) + len(secret) + 1, sizeof(fc_slice))
+        if self.names is NULL:
+            raise MemoryError
+        for i, name in enumerate(claimed + secret):
+            self.names[i] = self.slice(name)
+        self.table.claimed = self.names
+        self.table.claimed_len = len(claimed)
+        self.table.secret_parameters = self.names + len(claimed)
+        self.table.secret_parameters_len = len(secret)
+        return 0
+
+    cdef int route(self, uint32_t i, object spec) except -1:
+        cdef fc_route *r = &self.table.routes[i]
+        cdef Upstream upstream = spec.upstream
+        cdef uint32_t k
+        r.name = self.slice(spec.name)
+        if (upstream is None) != (spec.fixed is not None):
+            raise ValueError(f"route {spec.name}: one of an upstream and a fixed answer")
+        if upstream is not None:
+            self.kept.append(upstream)
+            r.upstream = upstream.handle
+        r.fixed = self.changes.fixed(spec.fixed)
+        r.request_edits = self.changes.edits(spec.request_edits)
+        r.query_edits = self.changes.edits(spec.query_edits, True)
+        r.reply_edits = self.changes.edits(spec.reply_edits)
+        r.cors = self.changes.cors(spec.cors)
+        r.cache = self.changes.policy(spec.cache)
+        self.table.has_cors |= r.cors is not NULL
+        if spec.path is not None:
+            self.parts[i] = <fc_path_part *>PyMem_Calloc(len(spec.path) + 1, sizeof(fc_path_part))
+            if self.parts[i] is NULL:
+                raise MemoryError
+            for k, piece in enumerate(spec.path):
+                if isinstance(piece, Literal):
+                    self.parts[i][k].kind = FC_PART_LITERAL
+                    self.parts[i][k].text = self.slice(piece.text)
+                elif isinstance(piece, Parameter):
+                    self.parts[i][k].kind = FC_PART_PARAM
+                    self.parts[i][k].text = self.slice(piece.name)
+                else:
+                    self.parts[i][k].kind = FC_PART_TAIL
+                    self.parts[i][k].number = _count(piece.skip, "skip")
+            r.parts = self.parts[i]
+            r.parts_len = len(spec.path)
+        if spec.host == "preserve":
+            r.host_mode = FC_HOST_PRESERVE
+        elif spec.host == "upstream":
+            r.host_mode = FC_HOST_UPSTREAM
+        else:
+            r.host_mode = FC_HOST_LITERAL
+            r.host = self.slice(spec.host)
+        r.hash_on = <fc_hash_on><int>HASH_ON[spec.hash_on[0]]
+        if len(spec.hash_on) > 1:
+            r.hash_name = self.slice(spec.hash_on[1])
+        r.first_byte_ms = _ms(spec.first_byte_timeout, "first_byte_timeout")
+        r.between_bytes_ms = _ms(spec.between_bytes_timeout, "between_bytes_timeout")
+        r.total_ms = _ms(spec.total_timeout, "total_timeout")
+        r.tunnel_idle_ms = _ms(spec.tunnel_idle_timeout, "tunnel_idle_timeout")
+        r.body_bytes_max = spec.body_bytes_max
+        r.attempts = _count(spec.attempts, "attempts")
+        for word in spec.retry.on:
+            r.retry.on |= <uint32_t>RETRY_ON[word]
+        fill_statuses(&r.retry.statuses, spec.retry.statuses)
+        r.retry.any_method = spec.retry.any_method
+        r.log = spec.log
+        if spec.auth is not None:
+            r.auth = self.credentials.route(spec.auth)
+        return 0
+
+
+cdef void _release_table(fc_route_table *table) noexcept with gil:
+    Py_DECREF(<object>(<owned_table *>table).owner)
