@@ -12,6 +12,8 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
+from apps.settings import InvalidSettings
+
 WORKER_CLASS = "fastcore.worker.FastcoreWorker"
 
 log = logging.getLogger("fastcore")
@@ -23,10 +25,6 @@ class Plan:
 
     options: Mapping[str, Any]
     load: Callable[[], Any]
-
-
-class InvalidSettings(Exception):
-    """A reload found settings that are wrong; the text says everything that is."""
 
 
 class ServiceApplication(BaseApplication):  # type: ignore[misc]

@@ -19,6 +19,17 @@ from apps.yaml_source import Document, Path, Position, Problem, dotted
 
 Model = TypeVar("Model", bound=BaseModel)
 
+SHOWN_MAX = 100  # of the problems of one file: a template gone wrong has thousands
+
+
+class InvalidSettings(Exception):
+    """Settings that are wrong; the text says everything that is, each problem on a line of its own."""
+
+    @classmethod
+    def of(cls, problems: list[Problem]) -> "InvalidSettings":
+        more = [f"and {len(problems) - SHOWN_MAX} more"] if len(problems) > SHOWN_MAX else []
+        return cls("\n".join([*map(str, problems[:SHOWN_MAX]), *more]))
+
 
 @dataclass(slots=True)
 class Loaded(Generic[Model]):

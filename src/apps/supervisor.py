@@ -17,6 +17,7 @@ from apps.units import Address
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.05
+LOOK_SECONDS = 1.0  # between looks at the children, should a death have been told to nobody
 
 
 @dataclass(slots=True)
@@ -48,9 +49,11 @@ def run(children: Sequence[Child], *, started: Callable[[], None], start_seconds
             if not _wait_until_up(child, children, start_seconds):
                 return OK
         started()
-        while signal.sigwait(watched) == signal.SIGCHLD:
+        while True:
+            told = signal.sigtimedwait(watched, LOOK_SECONDS)
+            if told is not None and told.si_signo != signal.SIGCHLD:
+                return OK
             _refuse_dead(children)
-        return OK
     finally:
         for child in reversed(children):
             _stop(child, stop_seconds)

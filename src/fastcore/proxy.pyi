@@ -190,7 +190,6 @@ class Upstream:
 @final
 class Proxy:
     reactor: Reactor
-    upstreams: dict[str, Upstream]
     def __init__(
         self,
         reactor: Reactor,
@@ -247,7 +246,9 @@ class Proxy:
         *,
         claimed: Iterable[str] = (),
         secret_parameters: Iterable[str] = (),
+        turn: Callable[[], object] | None = None,
     ) -> None: ...
+    def sweep(self) -> None: ...
     def listen(self, sock: socket.socket, tls: Context | None = None) -> None: ...
     def open_log(self, path: str, buffer_bytes: int = 1048576) -> None: ...
     def reopen_log(self) -> None: ...

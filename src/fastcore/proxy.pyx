@@ -232,13 +232,14 @@ cdef class Proxy:
 
     cdef fc_proxy *handle
     cdef readonly Reactor reactor
-    cdef readonly dict upstreams
     cdef Metrics metrics
     cdef str prefix
     cdef Region region
     cdef fc_health_table health
     cdef readonly Authenticator authenticator
     cdef list contexts  # of listeners, which C points at
+    cdef dict cells     # of counters, by the route's name
+    cdef list retired   # route tables that no exchange is on any more
     cdef readonly SharedCache cache
 
     def __init__(self, Reactor reactor, *, name="fastcore", trusted=(), x_forwarded=True, forwarded=False,
@@ -292,8 +293,9 @@ cdef class Proxy:
         self.handle.hash_key.k0 = 0x6761746577617920
         self.handle.hash_key.k1 = 0x616666696e697479
         self.reactor = reactor
-        self.upstreams = {}
         self.contexts = []
+        self.retired = []
+        self.cells = {}
 
     def __dealloc__(self):
         if self.region is not None:
@@ -307,6 +309,7 @@ cdef class Proxy:
         if self.handle.server.stats.open == 0:
             fc_proxy_close(self.handle)
             free(self.handle)
+            self.retired.clear()
 
     # --- what it does ---
 
@@ -343,7 +346,6 @@ cdef class Proxy:
             upstream.region = self.region
             if fc_upstream_watch(upstream.handle, &watch, &self.health, os.getpid()) < 0:
                 raise MemoryError
-        self.upstreams[name] = upstream
         return upstream
 
     def use_region(self, Region region):
@@ -375,8 +377,12 @@ cdef class Proxy:
         self.handle.metrics.row = metrics.row()
 
     cdef list status_cells(self, str route):
+        """Looked up once for each name: a table of thousands of routes differs from the next by a few."""
         cdef Counter counter
-        cdef list cells = []
+        cdef list cells = self.cells.get(route)
+        if cells is not None:
+            return cells
+        cells = self.cells[route] = []
         for code in CLASSES:
             counter = self.metrics.counter(f"{self.prefix}_requests", "Requests by route and class of the answer",
                                            route=route, code=code)
@@ -399,12 +405,14 @@ cdef class Proxy:
         self.cache = cache
         self.handle.cache = &cache.c
 
-    def set_routes(self, Router router, routes, Limits limits=None, *, claimed=(), secret_parameters=()):
-        """Put a route table in force: the router's indexes count into `routes`. Exchanges finish on the old one.
+    def set_routes(self, Router router, routes, Limits limits=None, *, claimed=(), secret_parameters=(), turn=None):
+        """Put a route table in force: the router's indexes count into `routes`. Exchanges finish on the old one, which
+        goes, with upstreams nobody else holds, in a `sweep` after the last of them.
 
         limits: those that routes name. KeyError for a name that is none of them.
         claimed: fields that tell upstreams who asks; clients' own are deleted on every route. secret_parameters: of the
-        query, whose values are not logged. ValueError: a route asks for authentication, and there is no Authenticator.
+        query, whose values are not logged. turn: called between two routes, for who has others to serve meanwhile.
+        ValueError: a route asks for authentication, and there is no Authenticator.
         """
         cdef _Table table = _Table.__new__(_Table)
         routes = list(routes)
@@ -412,11 +420,18 @@ cdef class Proxy:
             raise ValueError("a route asks for authentication: call use_auth first")
         if self.cache is None and any(route.cache is not None for route in routes):
             raise ValueError("a route wants its answers stored: call use_cache first")
-        table.fill(router, routes, list(claimed), list(secret_parameters), self, limits)
+        table.fill(router, routes, list(claimed), list(secret_parameters), self, limits, turn)
+        table.retired = self.retired
+        self.cells = {route.name: self.cells[route.name] for route in routes if route.name in self.cells}
         if fc_proxy_set_table(self.handle, table.table) < 0:
             raise MemoryError
         Py_INCREF(table)
         table.table.refs = 1
+
+    def sweep(self):
+        """Let go of route tables that are over. To be called now and then, and never from within the engine: the last
+        exchange of a table ends while its upstream is at work."""
+        self.retired.clear()
 
     def listen(self, sock, Context tls=None):
         """Accept from a listening socket, which stays the caller's and must stay open. tls: None speaks in the clear."""

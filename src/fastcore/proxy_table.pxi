@@ -13,6 +13,7 @@ cdef class _Table:
     cdef owned_table owned
     cdef fc_route_table *table
     cdef list kept
+    cdef list retired  # of the proxy; where this goes at the end
     cdef fc_path_part **parts
     cdef _Credentials credentials
     cdef _Changes changes
@@ -42,7 +43,7 @@ cdef class _Table:
         s.n = PyBytes_GET_SIZE(data)
         return s
 
-    cdef int fill(self, Router router, list routes, list claimed, list secret, Proxy proxy, Limits limits) except -1:
+    cdef int fill(self, Router router, list routes, list claimed, list secret, Proxy proxy, Limits limits, object turn) except -1:
         cdef uint32_t i, k, n = len(routes)
         self.kept = [limits]
         self.table.router = fc_router_ref(router.table)
@@ -63,6 +64,8 @@ cdef class _Table:
             if proxy.metrics is not None:
                 for k, cell in enumerate(proxy.status_cells(routes[i].name)):
                     self.table.routes[i].cells[k] = cell
+            if turn is not None:
+                turn()
         return 0
 
     cdef int name_fields(self, list claimed, list secret) except -1:
@@ -138,4 +141,6 @@ cdef class _Table:
 
 
 cdef void _release_table(fc_route_table *table) noexcept with gil:
-    Py_DECREF(<object>(<owned_table *>table).owner)
+    cdef _Table owner = <_Table><object>(<owned_table *>table).owner
+    owner.retired.append(owner)
+    Py_DECREF(owner)

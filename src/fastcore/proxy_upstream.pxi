@@ -30,6 +30,7 @@ cdef class Upstream:
     """A named set of endpoints behind one balancer; made by `Proxy.upstream`."""
 
     cdef fc_upstream *handle
+    cdef object __weakref__
     cdef readonly str name
     cdef readonly str balance
     cdef Reactor reactor

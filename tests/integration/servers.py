@@ -387,11 +387,15 @@ class Gateway:
                 self.stop()
                 raise
 
-    def write(self, settings: str) -> None:
-        self.file.write_text(
+    def text(self, settings: str) -> str:
+        """The whole file."""
+        return (
             f"listen: ['127.0.0.1:{self.port}']\ncontrol: '127.0.0.1:{self.control}'\n"
             f"workers: {self.workers}\n{settings}"
         )
+
+    def write(self, settings: str) -> None:
+        self.file.write_text(self.text(settings))
 
     def _read(self) -> None:
         assert self.process.stdout is not None

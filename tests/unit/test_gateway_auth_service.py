@@ -111,7 +111,7 @@ def test_a_revocation_is_never_overtaken(what: dict[str, str], step: str, monkey
         other.revoke(**what)
 
     if step == "judge":
-        monkeypatch.setattr(judging._judges[0], "judge", followed(judging._judges[0].judge, revoke))
+        monkeypatch.setattr(judging._by_number[0].judge, "judge", followed(judging._by_number[0].judge.judge, revoke))
     elif step == "covers":
         monkeypatch.setattr(judging.revocations, "covers", followed(judging.revocations.covers, revoke))
     else:
@@ -132,7 +132,7 @@ def test_a_judge_that_fails_settles_all_the_same(
     def fails(*_: object) -> None:
         raise RuntimeError("odd")
 
-    monkeypatch.setattr(made._judges[0], "judge", fails)
+    monkeypatch.setattr(made._by_number[0].judge, "judge", fails)
     made._judge(0, KEY, b"key")
     assert reason(line.settled[0][1]) == "unavailable" and made.refused.get(KEY) is None
     assert "judging failed" in caplog.text and "b'key'" not in caplog.text

@@ -2,11 +2,12 @@
 
 import pytest
 
+from apps.gateway.compiled import no_turn
 from apps.gateway.config import load_settings
 from apps.gateway.config_health import numbers
 from apps.gateway.config_model import Gateway
 from apps.gateway.health import engine_health
-from apps.gateway.routing import engine_routes
+from apps.gateway.routing import RouteMaker
 from fastcore.resilience import Breaker, Health, Outlier, Retry, RetryBudget
 
 
@@ -22,7 +23,7 @@ def settings(upstream: str, route: str = "{path: /, upstream: u}") -> Gateway:
 
 
 def engine_route(gateway: Gateway):
-    (route,) = engine_routes(gateway, lambda name: None)
+    (route,) = RouteMaker().make(gateway, lambda name: None, turn=no_turn)
     return route
 
 

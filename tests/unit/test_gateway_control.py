@@ -9,8 +9,10 @@ from prometheus_client import parser as classic
 from prometheus_client.openmetrics import parser as openmetrics
 
 from apps.gateway.config import load_settings
+from apps.gateway.config_model import Gateway
 from apps.gateway.control import create_app
-from apps.gateway.service import ControlOnly, GatewayApp
+from apps.gateway.service import ControlOnly, FixedConfiguration, GatewayApp
+from apps.settings import Loaded
 
 TEXT = """\
 upstreams:
@@ -19,6 +21,16 @@ routes:
   - {name: root, path: "/", upstream: hello, methods: [GET]}
   - {exact: "/x", upstream: hello}
 """
+
+
+def load(text: str = TEXT) -> Loaded[Gateway]:
+    return load_settings("g.yaml", text=text, environ={})
+
+
+def settings(text: str = TEXT) -> Gateway:
+    found = load(text).settings
+    assert found is not None
+    return found
 
 
 class Ready(ControlOnly):
@@ -31,11 +43,12 @@ class Ready(ControlOnly):
 
 
 def service(text: str = TEXT) -> Ready:
-    return Ready(load_settings("g.yaml", text=text, environ={}))
+    return Ready(settings(text))
 
 
 def client(text: str = TEXT, of: Ready | None = None) -> falcon.testing.TestClient:
-    return falcon.testing.TestClient(create_app(of or service(text)), headers={"Host": "localhost:8081"})
+    app = create_app(of or service(text), FixedConfiguration(load(text)))
+    return falcon.testing.TestClient(app, headers={"Host": "localhost:8081"})
 
 
 def test_livez() -> None:
@@ -53,7 +66,7 @@ def test_readyz_says_why_not() -> None:
 
 
 def test_without_a_data_plane_nothing_is_ready() -> None:
-    gateway = GatewayApp(load_settings("g.yaml", text=TEXT, environ={}))
+    gateway = GatewayApp(settings(), FixedConfiguration(load()))
     answer = falcon.testing.TestClient(gateway, headers={"Host": "localhost"}).simulate_get("/readyz")
     assert answer.status_code == 503
     assert "worker class" in answer.json["reasons"][0]
@@ -140,7 +153,7 @@ def test_an_unexpected_error_says_nothing(caplog: pytest.LogCaptureFixture) -> N
         def routes(self) -> list[dict[str, Any]]:
             raise RuntimeError("private")
 
-    answer = client(of=Broken(load_settings("g.yaml", text=TEXT, environ={}))).simulate_get("/routes")
+    answer = client(of=Broken(settings())).simulate_get("/routes")
     assert answer.status_code == 500
     assert json.loads(answer.text)["title"] == "Internal Server Error"
     assert "private" not in answer.text
@@ -215,7 +228,7 @@ def test_without_a_token_only_this_machine_is_answered(peer: str, status: int) -
 
 class Revoking(Ready):
     def __init__(self) -> None:
-        super().__init__(load_settings("g.yaml", text=TEXT, environ={}))
+        super().__init__(settings())
         self.asked: list[tuple[dict[str, str], float | None]] = []
         self.error: Exception | None = None
 

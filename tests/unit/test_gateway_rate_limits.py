@@ -7,7 +7,7 @@ from apps.gateway.config import load_settings
 from apps.gateway.control import create_app
 from apps.gateway.limits import RouteLimits
 from apps.gateway.routing import limits_of
-from apps.gateway.service import ControlOnly
+from apps.gateway.service import ControlOnly, FixedConfiguration
 from fastcore.limiter import Quota
 from fastcore.limiter_http import Policy, ratelimit_policy
 from fastcore.metrics import Metrics
@@ -197,7 +197,8 @@ def test_without_limits_there_is_no_table(region: Region) -> None:
 
 
 def client(text: str = ROUTES) -> falcon.testing.TestClient:
-    return falcon.testing.TestClient(create_app(ControlOnly(load(text))), headers={"Host": "localhost:8081"})
+    app = create_app(ControlOnly(load(text).settings), FixedConfiguration(load(text)))
+    return falcon.testing.TestClient(app, headers={"Host": "localhost:8081"})
 
 
 def test_limits_are_shown_without_a_data_plane() -> None:

@@ -12,8 +12,8 @@ from apps.exits import CONFIG, NO_PERMISSION, CommandError
 from apps.gateway.config import FileError
 from apps.gateway.config_model import Gateway
 from apps.gateway.serving import CONFIG_VARIABLE, checked
-from apps.gunicorn_app import InvalidSettings
 from apps.readable import file_error
+from apps.settings import InvalidSettings
 from apps.supervisor import Child
 from apps.units import Address
 

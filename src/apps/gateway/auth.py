@@ -8,21 +8,21 @@ Order matters where a revocation and a verdict meet: a verdict's tags are stampe
 it is stored; a revocation is stored first, and then invalidates the tag. Whichever comes first, the token is out.
 """
 
-import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
 import gevent.event
-import gevent.hub
 
 from apps.gateway import jwk
 from apps.gateway.certificate_judge import CertificateJudge
-from apps.gateway.config_auth import Auth, Jwt, Provider, RouteAuth
+from apps.gateway.config_auth import Jwt, Provider, RouteAuth
 from apps.gateway.config_model import Gateway
 from apps.gateway.introspection import Introspector
 from apps.gateway.issuer_http import fetcher
@@ -31,8 +31,9 @@ from apps.gateway.jwks import RemoteKeys
 from apps.gateway.jws import Refused, json_object, numeric_date, parse
 from apps.gateway.provider_keys import static_keys
 from apps.gateway.revocations import MEMORY, Revocations, tag, token_tag
+from apps.gateway.turns import Turns
 from fastcore import proxy as engine
-from fastcore.metrics import Metrics
+from fastcore.metrics import Counter, Metrics
 from fastcore.proxy import Authenticator, Credential, Proxy
 from fastcore.reactor import Reactor
 from fastcore.sharedcache import SharedCache
@@ -49,74 +50,112 @@ LONGEST_SECONDS = 366 * 86_400.0
 FORMAT = 1  # of what the tables hold; part of every fingerprint
 
 
+@dataclass(slots=True)
+class Known:
+    """A provider as it was configured at one time. Credentials that waited since then are judged by what they met."""
+
+    number: int
+    name: str
+    provider: Provider
+    scopes: dict[str, int]
+    judge: Judge
+    remote: RemoteKeys | None
+    credential: Credential
+    verified: Counter
+
+
 class AuthService:
     """Everything of one worker. Credentials of routes come from `route`, the engine's half is `authenticator`."""
 
     def __init__(self, settings: Gateway, region: Region, metrics: Metrics, prefix: str):
-        self._settings: Auth = settings.auth
         self._metrics, self._prefix = metrics, prefix
+        self._pending = settings.auth.pending
         memory = settings.auth.memory
         self.verified = _table(region, "gateway.auth.verified", memory)
         self.refused = _table(region, "gateway.auth.refused", max(memory // REFUSED_SHARE, 1 << 18), tag_slots=1)
         self.revocations = Revocations(_table(region, "gateway.auth.revoked", MEMORY, tag_slots=1, shards=1))
-        self.scopes = scope_numbers(settings)
-        self.remotes: dict[str, RemoteKeys] = {}
-        self._providers = list(settings.auth.providers.items())
-        self._judges = [self._judge_of(name, provider) for name, provider in self._providers]
-        self._credentials = {
-            name: credential(number, name, provider, self.scopes)
-            for number, (name, provider) in enumerate(self._providers)
-        }
-        self._verified = [
-            metrics.counter(f"{prefix}_auth_verified", "Credentials judged to be good", provider=name)
-            for name, _ in self._providers
-        ]
+        self._numbers = itertools.count()
+        self._providers: dict[str, Known] = {}
+        self._by_number: dict[int, Known] = {}
+        self._started = False
+        self.follow(settings)
         self._fetching = 0
         self._line = gevent.event.Event()
         self._greenlet: gevent.Greenlet[[], None] | None = None
 
     def start(self, reactor: Reactor, proxy: Proxy) -> None:
-        self.authenticator = Authenticator(
-            reactor, self.verified, self.refused, self._line.set, pending=self._settings.pending
-        )
+        self.authenticator = Authenticator(reactor, self.verified, self.refused, self._line.set, pending=self._pending)
         proxy.use_auth(self.authenticator)
         self._greenlet = gevent.spawn(self._run)
-        for remote in self.remotes.values():
-            remote.start()
+        self._started = True
+        for known in self._providers.values():
+            if known.remote:
+                known.remote.start()
 
     def stop(self) -> None:
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
-        for remote in self.remotes.values():
-            remote.stop()
+        for known in self._providers.values():
+            if known.remote:
+                known.remote.stop()
+
+    def follow(self, settings: Gateway) -> None:
+        """Judge by these settings, for route tables made from now on. A provider that did not change keeps its keys,
+        and what was judged by it stays remembered."""
+        scopes = scope_numbers(settings)
+        before, self._providers = self._providers, {}
+        for name, provider in settings.auth.providers.items():
+            self._providers[name] = self._know(name, provider, scopes, before.get(name))
+        # Credentials may still be in line under the numbers of the configuration before.
+        self._by_number = {known.number: known for known in (*before.values(), *self._providers.values())}
+        used = {id(known.remote) for known in self._providers.values()}
+        for known in before.values():
+            if known.remote and id(known.remote) not in used:
+                known.remote.stop()
+
+    def _know(self, name: str, provider: Provider, scopes: dict[str, int], old: Known | None) -> Known:
+        if old is not None and old.provider == provider and old.scopes == scopes:
+            return old
+        number = next(self._numbers)
+        made = credential(number, name, provider, scopes)
+        if old is not None and old.provider == provider:
+            return Known(number, name, provider, scopes, old.judge, old.remote, made, old.verified)
+        judge, remote = self._judge_of(name, provider)
+        if remote and self._started:
+            remote.start()
+        verified = self._metrics.counter(
+            f"{self._prefix}_auth_verified", "Credentials judged to be good", provider=name
+        )
+        return Known(number, name, provider, scopes, judge, remote, made, verified)
 
     # --- what the route table needs ---
 
     def route(self, asked: RouteAuth) -> engine.RouteAuth:
         return engine.RouteAuth(
-            credentials=tuple(self._credentials[name] for name in asked.providers),
+            credentials=tuple(self._providers[name].credential for name in asked.providers),
             required=asked.required,
-            scopes=sum(1 << self.scopes[scope] for scope in set(asked.scopes)),
+            scopes=sum(1 << self._providers[asked.providers[0]].scopes[scope] for scope in set(asked.scopes)),
             scope_text=" ".join(asked.scopes),
         )
 
     @property
     def claimed(self) -> list[str]:
         """Fields that tell targets who asks, of all providers."""
-        return sorted({name for _, provider in self._providers for name in provider.headers})
+        return sorted({name for known in self._providers.values() for name in known.provider.headers})
 
     @property
     def secret_parameters(self) -> list[str]:
-        return sorted({p.api_keys.query for _, p in self._providers if p.api_keys and p.api_keys.query})
+        keys = [known.provider.api_keys for known in self._providers.values()]
+        return sorted({key.query for key in keys if key and key.query})
 
     # --- for the control plane ---
 
     def status(self) -> list[dict[str, Any]]:
         """Per provider: its kind, and for published keys how fetching them goes in this worker."""
         found = []
-        for name, provider in self._providers:
-            entry: dict[str, Any] = {"name": name, "kind": kind_of(provider)}
-            if remote := self.remotes.get(name):
+        for name, known in self._providers.items():
+            entry: dict[str, Any] = {"name": name, "kind": kind_of(known.provider)}
+            if remote := known.remote:
                 entry |= {
                     "keys": [
                         {"kid": key.kid, "alg": key.alg} for key in (remote.current.keys if remote.current else ())
@@ -135,8 +174,8 @@ class AuthService:
         """Not accepted from now on, in all workers; returns until when that is kept (seconds since 1970). Exactly one
         of token, jti, sub. Raises Full, and KeyError for a provider there is none of."""
         now = time.time()
-        names = [provider] if provider else [name for name, _ in self._providers]
-        if provider and provider not in self._credentials:
+        names = [provider] if provider else list(self._providers)
+        if provider and provider not in self._providers:
             raise KeyError(provider)
         if token:
             marks = [token_tag(token.encode())]
@@ -152,7 +191,8 @@ class AuthService:
     def _time_left(self, token: bytes, now: float) -> float:
         """Until the token's own word for when it expires, which nobody has verified: within the bounds it only decides
         how long we keep a note of it."""
-        leeway = max((p.jwt.leeway / 1000 for _, p in self._providers if p.jwt), default=0.0)
+        jwts = [known.provider.jwt for known in self._providers.values()]
+        leeway = max((jwt.leeway / 1000 for jwt in jwts if jwt), default=0.0)
         try:
             expires = numeric_date(json_object(parse(token).payload), "exp")
         except Refused:
@@ -162,65 +202,66 @@ class AuthService:
     # --- judging ---
 
     def _run(self) -> None:
-        hub = gevent.get_hub()
+        turn = Turns(TURN_SECONDS)
         while True:
             self._line.wait()
             self._line.clear()
-            began = time.perf_counter()
+            turn.begin()
             while (taken := self.authenticator.take()) is not None:
                 self._judge(*taken)
-                if time.perf_counter() - began > TURN_SECONDS:
-                    # Not sleep(0): that comes back within the same round of the hub, before it has looked at sockets.
-                    with contextlib.closing(hub.loop.timer(0)) as turn:
-                        hub.wait(turn)
-                    began = time.perf_counter()
+                turn()
 
     def _judge(self, number: int, key: bytes, presented: bytes) -> None:
-        if self._providers[number][1].introspection is not None:
-            gevent.spawn(self._settle, number, key, presented)  # `pending` bounds these
+        known = self._by_number.get(number)
+        if known is None:  # it waited in line while the settings changed twice
+            self._settle_refused(key, "unavailable", 0.0)
+            return
+        if known.provider.introspection is not None:
+            gevent.spawn(self._settle, known, key, presented)  # `pending` bounds these
             return
         try:
-            self._settle(number, key, presented)
+            self._settle(known, key, presented)
         except KeysNeeded:
-            self._fetch(self.remotes.get(self._providers[number][0]), number, key, presented)
+            self._fetch(known, key, presented)
 
-    def _fetch(self, remote: RemoteKeys | None, number: int, key: bytes, presented: bytes) -> None:
+    def _fetch(self, known: Known, key: bytes, presented: bytes) -> None:
+        remote = known.remote
         if remote is None:
-            self._refuse(number, key, "unknown_key")
+            self._refuse(known, key, "unknown_key")
         elif not remote.would_fetch():
-            self._refuse(number, key, "unavailable" if remote.error else "unknown_key")
-        elif self._fetching * 4 > self._settings.pending:
+            self._refuse(known, key, "unavailable" if remote.error else "unknown_key")
+        elif self._fetching * 4 > self._pending:
             # Tokens that name made-up keys must not take all places while an issuer hangs.
-            self._refuse(number, key, "unavailable")
+            self._refuse(known, key, "unavailable")
         else:
             self._fetching += 1
-            gevent.spawn(self._fetch_and_judge, remote, number, key, presented)
+            gevent.spawn(self._fetch_and_judge, known, remote, key, presented)
 
-    def _fetch_and_judge(self, remote: RemoteKeys, number: int, key: bytes, presented: bytes) -> None:
+    def _fetch_and_judge(self, known: Known, remote: RemoteKeys, key: bytes, presented: bytes) -> None:
         try:
             remote.fetch()
-            self._settle(number, key, presented)
+            self._settle(known, key, presented)
         except KeysNeeded:
-            self._refuse(number, key, "unavailable" if remote.error else "unknown_key")
+            self._refuse(known, key, "unavailable" if remote.error else "unknown_key")
         finally:
             self._fetching -= 1
 
-    def _settle(self, number: int, key: bytes, presented: bytes) -> None:
+    def _settle(self, known: Known, key: bytes, presented: bytes) -> None:
         """Raises KeysNeeded, and then nothing has happened."""
         now = time.time()
         try:
-            self._accept(number, key, presented, self._judges[number].judge(presented, now), now)
+            self._accept(known, key, presented, known.judge.judge(presented, now), now)
         except Refused as refused:
-            self._refuse(number, key, refused.reason)
+            self._refuse(known, key, refused.reason)
         except KeysNeeded:
             raise
         except Exception:
             # The credential is a stranger's: what it did to us goes to the log, it does not.
-            log.exception("auth provider %s: judging failed", self._providers[number][0])
-            self._refuse(number, key, "unavailable")
+            log.exception("auth provider %s: judging failed", known.name)
+            self._refuse(known, key, "unavailable")
 
-    def _accept(self, number: int, key: bytes, presented: bytes, found: Judgement, now: float) -> None:
-        name, provider = self._providers[number]
+    def _accept(self, known: Known, key: bytes, presented: bytes, found: Judgement, now: float) -> None:
+        name, provider, scopes = known.name, known.provider, known.scopes
         subject = subject_bytes(found.subject)
         fields = header_lines(provider.headers, found.claims)
         marks = [token_tag(presented)]
@@ -233,29 +274,33 @@ class AuthService:
         verdict = engine.pack_verdict(
             "ok",
             expires=int(found.expires),
-            scopes=sum(1 << self.scopes[scope] for scope in found.scopes if scope in self.scopes),
+            scopes=sum(1 << scopes[scope] for scope in found.scopes if scope in scopes),
             subject=subject,
             fields=fields,
         )
         seconds = min(int(found.expires) - now, provider.remember / 1000)
         if seconds > 0:
             _remember(self.verified, key, verdict, seconds, stamp)
-        self._verified[number].inc()
+        known.verified.inc()
         self.authenticator.settle(key, verdict)
 
-    def _refuse(self, number: int, key: bytes, reason: str) -> None:
-        seconds = self._providers[number][1].refused_for / 1000
+    def _refuse(self, known: Known, key: bytes, reason: str) -> None:
+        self._settle_refused(key, reason, known.provider.refused_for / 1000)
+
+    def _settle_refused(self, key: bytes, reason: str, seconds: float) -> None:
         verdict = engine.pack_verdict(reason, expires=int(time.time() + seconds) + 1)
         if reason != "unavailable":  # that is our trouble, and may be over at once
             _remember(self.refused, key, verdict, seconds)
         self.authenticator.settle(key, verdict)
 
-    def _judge_of(self, name: str, provider: Provider) -> Judge:
+    def _judge_of(self, name: str, provider: Provider) -> tuple[Judge, RemoteKeys | None]:
         if provider.introspection is not None:
-            return Introspector(provider.introspection)
+            return Introspector(provider.introspection), None
         if provider.certificates is not None:
-            return CertificateJudge(provider.certificates)
-        return judge_for(provider.jwt, provider.api_keys, self._keys(name, provider.jwt))
+            return CertificateJudge(provider.certificates), None
+        keys = self._keys(name, provider.jwt)
+        judge = judge_for(provider.jwt, provider.api_keys, keys)
+        return judge, keys if isinstance(keys, RemoteKeys) else None
 
     def _keys(self, name: str, jwt: Jwt | None) -> Keys | None:
         if jwt is None:
@@ -264,7 +309,7 @@ class AuthService:
         static = static_keys(jwt)
         if jwt.jwks_url is None:
             return StaticKeys(jwk.KeySet(static))
-        remote = RemoteKeys(
+        return RemoteKeys(
             name,
             fetcher(jwt.jwks_url, jwt.jwks_timeout / 1000, jwt.jwks_ca_file),
             lambda data: _with(static, jwk.parse_set(data, jwt.algorithms)),
@@ -272,8 +317,6 @@ class AuthService:
             interval=jwt.jwks_interval / 1000,
             withdrawn=lambda key: self.verified.invalidate_tag(tag("key", name, key.thumb)),
         )
-        self.remotes[name] = remote
-        return remote
 
 
 def _with(static: list[jwk.Key], found: tuple[list[jwk.Key], list[str]]) -> tuple[list[jwk.Key], list[str]]:

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
+from apps.gateway.compiled import Turn
 from apps.gateway.config_model import Gateway
 from fastcore.sharedcache import SharedCache
 from fastcore.shm import Region, RegionError
@@ -18,13 +19,17 @@ HEAD_BYTES = 64 << 10  # of an answer, beside its body
 SHARDS = 16
 
 
-def open_cache(settings: Gateway, region: Region) -> SharedCache | None:
+def open_cache(settings: Gateway, region: Region, turn: Turn) -> SharedCache | None:
     """The cache of all workers, where a route wants one; None also when the region, which is made at the start, has no
     room for it. A reload keeps what an earlier start made."""
-    if all(route.cache is None for route in settings.routes):
+    largest = 0
+    for route in settings.routes:
+        largest = max(largest, route.cache.max_body) if route.cache else largest
+        turn()
+    if not largest:
         return None
     memory = settings.cache.memory
-    item = max(route.cache.max_body for route in settings.routes if route.cache) + HEAD_BYTES
+    item = largest + HEAD_BYTES
     try:
         return SharedCache(
             region,

@@ -53,7 +53,7 @@ def load_settings(
     environ: os.environ unless given. flags: setting's path to (flag's name, value).
     """
     if text is None:
-        text = _read(file) if file else ""
+        text = read_settings(file) if file else ""
     loaded = load(
         Gateway,
         PREFIX,
@@ -76,7 +76,8 @@ def _place(problem: Problem) -> tuple[int, int]:
     return (problem.position.line, problem.position.column) if problem.position else (0, 0)
 
 
-def _read(file: str) -> str:
+def read_settings(file: str) -> str:
+    """The text of a settings file. Raises FileError."""
     try:
         with FilePath(file).open("rb") as stream:
             # One byte over the bound is enough for the parser to say that the file is too large.

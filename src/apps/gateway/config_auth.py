@@ -130,7 +130,7 @@ class Jwt(Section):
     scopes: Claim = "scope"
     """The claim with scopes: a string with spaces between them, or a list."""
 
-    _sets: tuple[list[Any], list[str]] | None = PrivateAttr(None)
+    _documents: tuple[bytes, ...] | None = PrivateAttr(None)
     """Keys of jwks and jwks_file, once read, and why others were skipped."""
 
 

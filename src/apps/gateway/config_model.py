@@ -33,6 +33,7 @@ from apps.gateway.config_changes import (
 )
 from apps.gateway.config_health import Breaker, HealthCheck, Outlier, Percent, Retries, Status
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
+from apps.gateway.config_reload import Reload
 from apps.gateway.config_tls import Tls, UpstreamTlsOrTrue
 from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
 from apps.units import Address, Duration, Size, SocketAddress, Timeout, Whole, is_host_name
@@ -343,7 +344,7 @@ class Gateway(Section):
     access_log: Annotated[AccessLog, short_for("path")] = AccessLog()
     """`off`, `-`, a path, or a mapping with path and sample. One JSON object a line (see PROTOCOL.md)."""
     pid_file: str | None = None
-    """The master writes its process id here, for HUP (reload) and USR2 (upgrade)."""
+    """The master writes its process id here, for HUP (new workers) and USR2 (upgrade)."""
     server_name: FieldToken = "fastcore"
     """Our pseudonym in `Via` (RFC 9110, section 7.6.3) and `Server`."""
     trusted_proxies: Annotated[tuple[NetworkText, ...], Listed] = ()
@@ -365,6 +366,8 @@ class Gateway(Section):
     """Who vouches for clients. Nothing is asked of anybody unless a route says so."""
     cache: Cache = Cache()
     """Where answers are stored; routes say whether theirs are."""
+    reload: Reload = Reload()
+    """How new settings come into force."""
     security_headers: SecurityOrSwitch | None = None
     """Of routes that do not say: `true`, or a mapping."""
     upstreams: Annotated[dict[Name, Upstream], Field(max_length=10_000)] = {}

@@ -20,8 +20,8 @@ from apps.control_guard import Guard
 from apps.gateway.config_model import Gateway
 from apps.gateway.control_auth import AuthViews, Revoker
 from apps.gateway.control_cache import CacheViews, Store
+from apps.gateway.control_config import Configuration, ConfigViews
 from apps.openapi import Endpoint
-from apps.settings import Loaded, described
 from fastcore import __version__
 
 log = logging.getLogger("fastcore.gateway")
@@ -50,7 +50,7 @@ class NoDataPlane(Exception):
 class Service(Revoker, Store, Protocol):
     """What the control plane needs to know. All answers are quick: they are made on the worker's event loop."""
 
-    loaded: Loaded[Gateway]
+    settings: Gateway
     started: float
     """Wall-clock time the service started, in seconds."""
 
@@ -90,12 +90,9 @@ class Service(Revoker, Store, Protocol):
         ...
 
 
-def create_app(service: Service) -> "falcon.App[Any, Any]":
-    """The Falcon app. Raises ValueError if the settings were refused."""
-    settings = service.loaded.settings
-    if settings is None:
-        raise ValueError("the settings have problems")
-    control = _Control(service)
+def create_app(service: Service, configuration: Configuration) -> "falcon.App[Any, Any]":
+    settings = service.settings
+    control = _Control(service, configuration)
     token = settings.control_token.get_secret_value() if settings.control_token else None
     open_paths = [endpoint.path for endpoint in control.endpoints if not endpoint.needs_token]
     control.guard = Guard(token, settings.control, settings.control_hosts, open_paths)
@@ -108,7 +105,7 @@ def create_app(service: Service) -> "falcon.App[Any, Any]":
 class _Control:
     guard: Guard
 
-    def __init__(self, service: Service):
+    def __init__(self, service: Service, configuration: Configuration):
         self._service = service
         self._page, self._page_policy = _page()
         self.endpoints = (
@@ -128,7 +125,6 @@ class _Control:
                 {"type": "string"},
             ),
             Endpoint("/status", "Version, uptime, workers.", self.status),
-            Endpoint("/config", "Effective settings, secrets masked, with the origin of each.", self.config),
             Endpoint("/routes", "Routes as they are tried.", self.routes, schema={"type": "array"}),
             Endpoint("/upstreams", "Upstreams, targets and their health.", self.upstreams, schema={"type": "array"}),
             Endpoint("/limits", "Limits on requests, what they counted, and how full their table is.", self.limits),
@@ -142,6 +138,7 @@ class _Control:
             ),
             *AuthViews(service).endpoints,
             *CacheViews(service).endpoints,
+            *ConfigViews(configuration).endpoints,
             Endpoint("/openapi.json", "This document.", self.openapi),
             Endpoint(
                 "/",
@@ -180,9 +177,6 @@ class _Control:
             "ready": not self._service.not_ready(),
             **self._service.status(),
         }
-
-    def config(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.media = described(self._service.loaded)
 
     def routes(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.media = self._service.routes()

@@ -7,7 +7,7 @@ import sys
 
 from apps.exits import CONFIG
 from apps.gateway.serving import from_environment
-from apps.gunicorn_app import InvalidSettings
+from apps.settings import InvalidSettings
 
 try:
     globals().update(from_environment.plan().options)

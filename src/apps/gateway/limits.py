@@ -33,22 +33,39 @@ def plain_limits(settings: Gateway) -> list[dict[str, Any]]:
 class RouteLimits:
     """The limits of one worker. Without any in the settings there is no table, and `engine` is None."""
 
-    def __init__(self, settings: Gateway, region: Region, metrics: Metrics, prefix: str):
+    def __init__(
+        self,
+        settings: Gateway,
+        region: Region,
+        metrics: Metrics,
+        prefix: str,
+        before: "RouteLimits | None" = None,
+    ):
         self._settings = settings
+        self._region = region
         self._metrics = metrics
         self._prefix = prefix
         self._seen_full = 0
         self.engine: Limits | None = None
         if not settings.rate_limits:
             return
-        specs = [limit.limit(name) for name, limit in settings.rate_limits.items()]
-        self.engine = Limits(region, specs, capacity=settings.rate_limit_keys, metrics=metrics, prefix=prefix)
+        if before is not None and before._settings.rate_limits == settings.rate_limits:
+            self.engine, self._seen_full = before.engine, before._seen_full
+        if self.engine is None:
+            specs = [limit.limit(name) for name, limit in settings.rate_limits.items()]
+            self.engine = Limits(region, specs, capacity=settings.rate_limit_keys, metrics=metrics, prefix=prefix)
         if self.engine.capacity < settings.rate_limit_keys:
             log.warning("rate_limit_keys: the table has room for %d keys until the next restart", self.engine.capacity)
         self._full = metrics.counter(f"{prefix}_limit_table_full", "Requests of new keys that found no room for limits")
         self._reclaimed = metrics.counter(f"{prefix}_limit_reclaimed", "Places in flight that dead workers had held")
         self._concurrent = any(limit.concurrent for limit in settings.rate_limits.values())
         self.reclaim()
+
+    def followed(self, settings: Gateway) -> "RouteLimits":
+        """The limits under these settings. Requests under way are still counted by those they began under."""
+        if settings is self._settings:
+            return self
+        return RouteLimits(settings, self._region, self._metrics, self._prefix, before=self)
 
     def reclaim(self) -> None:
         """Requests in flight of workers that died are over."""

@@ -145,16 +145,13 @@ def _key(key: TokenKey) -> jwk.Key:
 
 
 def _sets(jwt: Jwt) -> tuple[list[jwk.Key], list[str]]:
+    if jwt._documents is None:
+        inline = [json.dumps(jwt.jwks).encode()] if jwt.jwks is not None else []
+        jwt._documents = (*inline, *([read(jwt.jwks_file)] if jwt.jwks_file is not None else []))
     keys: list[jwk.Key] = []
     skipped: list[str] = []
-    if jwt._sets is not None:
-        return jwt._sets
-    sources = [json.dumps(jwt.jwks).encode()] if jwt.jwks is not None else []
-    if jwt.jwks_file is not None:
-        sources.append(read(jwt.jwks_file))
-    for data in sources:
+    for data in jwt._documents:
         found, reasons = jwk.parse_set(data, jwt.algorithms)
         keys += found
         skipped += reasons
-    jwt._sets = keys, skipped
-    return jwt._sets
+    return keys, skipped

@@ -7,9 +7,10 @@ good one the upstream has no endpoints and the gateway answers 503 for it and is
 import logging
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import gevent
+import gevent.event
 
 from apps.gateway.config_model import Upstream
 from apps.units import Address
@@ -43,18 +44,32 @@ def look_up(address: Address) -> list[tuple[str, int]]:
 class Resolver:
     """Keeps one upstream's endpoints current. apply is called with the endpoints whenever they change."""
 
-    def __init__(self, name: str, upstream: Upstream, apply: Callable[[list[Endpoint]], None]):
+    def __init__(
+        self,
+        name: str,
+        upstream: Upstream,
+        apply: Callable[[list[Endpoint]], None],
+        known: Mapping[Address, list[tuple[str, int]]] | None = None,
+    ):
+        """known: addresses of names that a resolver before this one had found."""
         self.name = name
         self.errors: dict[str, str] = {}
+        self.settled = gevent.event.Event()
+        """Set once every name has been asked for."""
         self._upstream = upstream
         self._apply = apply
-        self._known: dict[Address, list[tuple[str, int]]] = {}
+        self._replaces = known is not None
+        self.known: dict[Address, list[tuple[str, int]]] = dict(known or {})
         self._current: list[Endpoint] | None = None
         self._greenlet: gevent.Greenlet[[], None] | None = None
 
     def start(self) -> None:
-        """Numeric targets are in force when this returns; names follow as they are found."""
-        self._publish()
+        """Numeric targets are in force when this returns; names follow as they are found. Endpoints that another
+        resolver has set stay until it is known what replaces them."""
+        if not self.unresolved:
+            self.settled.set()
+        if self.settled.is_set() or not self._replaces:
+            self._publish()
         if any(not is_numeric(target.address) for target in self._upstream.targets):
             self._greenlet = gevent.spawn(self._run)
 
@@ -68,7 +83,7 @@ class Resolver:
         return [
             str(target.address)
             for target in self._upstream.targets
-            if not is_numeric(target.address) and target.address not in self._known
+            if not is_numeric(target.address) and target.address not in self.known
         ]
 
     def _run(self) -> None:
@@ -92,7 +107,7 @@ class Resolver:
                 continue
             name = str(target.address)
             try:
-                self._known[target.address] = look_up(target.address)
+                self.known[target.address] = look_up(target.address)
             except OSError as error:
                 complete = False
                 reason = error.strerror or str(error)
@@ -102,6 +117,7 @@ class Resolver:
             else:
                 self.errors.pop(name, None)
         self._publish()
+        self.settled.set()
         return complete
 
     def _publish(self) -> None:
@@ -114,7 +130,7 @@ class Resolver:
             elif is_numeric(address):
                 places = [(address.host, address.port)]
             else:
-                places = list(self._known.get(address, ()))
+                places = list(self.known.get(address, ()))
             for place in places:
                 host = "" if address.path else str(address)
                 endpoints.setdefault(place, Endpoint(place, weight=target.weight, host=host))

@@ -18,7 +18,7 @@ from fastcore.proxy import Edit, Literal, Parameter, Tail, Upstream
 from fastcore.proxy import Route as EngineRoute
 from fastcore.proxy import RouteAuth as EngineAuth
 from fastcore.resilience import Retry
-from fastcore.router import Router, RouterBuilder
+from fastcore.router import RouterBuilder
 
 Piece = Literal | Parameter | Tail
 
@@ -44,12 +44,14 @@ def limits_of(settings: Gateway, route: Route) -> tuple[str, ...]:
     return settings.default_rate_limits if route.rate_limits is None else route.rate_limits
 
 
-def build_router(settings: Gateway) -> Router:
-    """The compiled table; a route's index is its place in the file. Raises ValueError naming what is wrong."""
+def router_of(settings: Gateway, turn: Callable[[], None]) -> RouterBuilder:
+    """What builds the table; a route's index is its place in the file. turn: called between two routes. Raises
+    ValueError naming what is wrong."""
     builder = RouterBuilder()
     for index, route in enumerate(settings.routes):
         add_rule(builder, index, route)
-    return builder.build()
+        turn()
+    return builder
 
 
 def check_table(routes: Mapping[int, Route]) -> Iterator[tuple[Path, str]]:
@@ -120,16 +122,41 @@ def _pieces(path: str) -> list[Piece]:
     return found
 
 
-def engine_routes(
-    settings: Gateway,
-    upstream: Callable[[str], Upstream],
-    auth: Callable[[RouteAuth], EngineAuth] | None = None,
-    *,
-    has_cache: bool = True,
-) -> list[EngineRoute]:
-    """What the engine does with each route, in the order of the router's indexes. Without a cache nothing is stored."""
-    made = [_engine_route(settings, index, route, upstream, auth) for index, route in enumerate(settings.routes)]
-    return made if has_cache else [replace(route, cache=None) for route in made]
+class RouteMaker:
+    """Makes what the engine does with each route, and makes it again only where something it depends on changed."""
+
+    def __init__(self) -> None:
+        self._general: tuple[Any, ...] = ()
+        self._made: dict[int, tuple[Route, str, Upstream | None, EngineRoute]] = {}
+
+    def make(
+        self,
+        settings: Gateway,
+        upstream: Callable[[str], Upstream],
+        auth: Callable[[RouteAuth], EngineAuth] | None = None,
+        *,
+        has_cache: bool = True,
+        turn: Callable[[], None],
+    ) -> list[EngineRoute]:
+        """In the order of the router's indexes. Without a cache nothing is stored. turn: called between two routes."""
+        limits, timeouts = settings.limits, settings.timeouts
+        general = (settings.default_rate_limits, settings.security_headers, limits.body_bytes, timeouts, has_cache)
+        before = self._made if general == self._general else {}
+        made: dict[int, tuple[Route, str, Upstream | None, EngineRoute]] = {}
+        found = []
+        for index, route in enumerate(settings.routes):
+            name = route_name(index, route)
+            engine = upstream(route.upstream) if route.upstream is not None else None
+            # A route that did not change is the same object, and so is an upstream; those of providers may differ.
+            known = before.get(id(route))
+            if known is None or known[1] != name or known[2] is not engine or route.auth is not None:
+                engine_route = _engine_route(settings, index, route, upstream, auth)
+                known = (route, name, engine, engine_route if has_cache else replace(engine_route, cache=None))
+            turn()
+            made[id(route)] = known  # holds the route, so that nothing else has its id
+            found.append(known[3])
+        self._general, self._made = general, made
+        return found
 
 
 def _engine_route(

@@ -10,24 +10,27 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from apps.gateway.config import load_settings
 from apps.gateway.config_model import Gateway
-from apps.gateway.control import NoDataPlane, Service, create_app
+from apps.gateway.control import NoDataPlane, create_app
+from apps.gateway.control_config import Configuration, Fixed
+from apps.gateway.history import Entry
 from apps.gateway.limits import plain_limits
+from apps.gateway.origin import Origin
 from apps.gateway.routing import plain_routes
-from apps.settings import Loaded
+from apps.settings import Loaded, described
 from fastcore import __version__
 
 if TYPE_CHECKING:
     from apps.gateway.data import DataPlane
+    from apps.gateway.live import LivePlane
 
 
 class ControlOnly:
     """The control plane's view where no data plane runs: settings are shown, traffic is not."""
 
-    def __init__(self, loaded: Loaded[Gateway]):
-        assert loaded.settings is not None
-        self.loaded = loaded
-        self.settings = loaded.settings
+    def __init__(self, settings: Gateway):
+        self.settings = settings
         self.started = time.time()
 
     def not_ready(self) -> list[str]:
@@ -83,6 +86,39 @@ class ControlOnly:
         return ("\n".join(lines) + "\n" + ("# EOF\n" if openmetrics else "")).encode()
 
 
+class FixedConfiguration:
+    """Settings that stay as they are, where nothing follows others."""
+
+    number = 0
+
+    def __init__(self, loaded: Loaded[Gateway]):
+        self._loaded = loaded
+
+    def describe(self, number: int | None = None) -> dict[str, Any]:
+        if number:
+            raise KeyError(number)
+        return described(self._loaded)
+
+    def entries(self) -> list[Entry]:
+        return []
+
+    def running(self) -> dict[int, int]:
+        return {}
+
+    def compare(self, before: int, after: int) -> dict[str, dict[str, Any]]:
+        if before or after:
+            raise KeyError(before or after)
+        return {}
+
+    def put(self, text: str, *, by: str, save: bool = True, expect: int | None = None) -> dict[str, Any]:
+        raise Fixed(
+            "settings stay in this process: start it by `fastcore gateway`, or with apps/gateway/gunicorn.conf.py"
+        )
+
+    def roll_back(self, number: int, *, by: str, save: bool = True) -> dict[str, Any]:
+        raise KeyError(number)
+
+
 class GatewayApp:
     """The WSGI callable gunicorn loads in each worker.
 
@@ -90,21 +126,38 @@ class GatewayApp:
     control plane says so.
     """
 
-    def __init__(self, loaded: Loaded[Gateway]):
-        self.loaded = loaded
-        self.service: Service = ControlOnly(loaded)
+    def __init__(self, settings: Gateway, origin: Origin | FixedConfiguration):
+        self._settings, self._origin = settings, origin
+        self._live: LivePlane | None = None
+        self._plane: DataPlane | None = None
         self._app: Any = None
 
     @property
-    def fastcore_service(self) -> "DataPlane":
+    def fastcore_service(self) -> "LivePlane | DataPlane":
         from apps.gateway.data import DataPlane
+        from apps.gateway.live import LivePlane
 
-        if not isinstance(self.service, DataPlane):
-            self.service = DataPlane(self.loaded)
-        return self.service
+        if isinstance(self._origin, FixedConfiguration):
+            self._plane = self._plane or DataPlane(self._settings)
+            return self._plane
+        if self._live is None:
+            self._live = LivePlane(self._origin, self._settings_changed)
+            self._plane = self._live.plane
+        return self._live
+
+    def _settings_changed(self) -> None:
+        self._app = None  # its token and its host names may be others
+
+    def _configuration(self) -> Configuration:
+        if self._live is not None and self._live.reloader is not None:
+            return self._live.reloader
+        if isinstance(self._origin, FixedConfiguration):
+            return self._origin
+        loaded = load_settings(self._origin.file, text=self._origin.compiled.text, flags=self._origin.flags)
+        return FixedConfiguration(loaded)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if self._app is None:
-            self._app = create_app(self.service)
+            self._app = create_app(self._plane or ControlOnly(self._settings), self._configuration())
         answer: Iterable[bytes] = self._app(environ, start_response)
         return answer

@@ -6,13 +6,17 @@ Used by `fastcore gateway` (through `apps.gunicorn_app`), by gunicorn.conf.py, a
 import os
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, ClassVar
 
-from apps.gateway.config import FileError, load_settings
+from apps.gateway.compiled import Compiled, Flags, compile_text, no_turn
+from apps.gateway.config import FileError, load_settings, read_settings
 from apps.gateway.config_model import Gateway
-from apps.gateway.service import GatewayApp
-from apps.gunicorn_app import WORKER_CLASS, InvalidSettings, Plan, log
-from apps.settings import Loaded
+from apps.gateway.history import Entry, History, private_history
+from apps.gateway.origin import Origin, place_of
+from apps.gateway.service import FixedConfiguration, GatewayApp
+from apps.gateway.settings_files import said
+from apps.gunicorn_app import WORKER_CLASS, Plan, log
+from apps.settings import InvalidSettings, Loaded
 from apps.yaml_source import Path
 from fastcore.shm import DEFAULT_SIZE
 
@@ -55,31 +59,46 @@ def checked(file: str | None, flags: Mapping[Path, tuple[str, Any]] | None = Non
     """Settings without problems. Raises InvalidSettings with every problem on a line of its own, or FileError."""
     loaded = load_settings(file, flags=flags)
     if loaded.problems:
-        raise InvalidSettings("\n".join(map(str, loaded.problems)))
+        raise InvalidSettings.of(loaded.problems)
     return loaded
 
 
-def _try_log(path: str) -> None:
-    """An access log that cannot be opened is a refused start or reload; found by a worker, it would end the service."""
-    if path in ("off", "-"):
-        return
-    try:
-        FilePath(path).open("ab").close()
-    except OSError as error:
-        raise InvalidSettings(f"access_log.path: {path}: {error.strerror}") from None
-
-
-def plan(file: str | None, flags: Mapping[Path, tuple[str, Any]] | None = None) -> Plan:
+def plan(file: str | None, flags: Flags | None = None) -> Plan:
     """Reads the settings and says how to run them. Raises InvalidSettings, also for a file that cannot be read."""
+    place = place_of(file) if file else ""
     try:
-        loaded = checked(file, flags)
+        compiled = compile_text(read_settings(file) if file else "", file, flags)
     except FileError as error:
         raise InvalidSettings(str(error)) from None
-    assert loaded.settings is not None
-    _try_log(loaded.settings.access_log.path)
+    settings, known = compiled.settings({}, no_turn)
     # The worker class makes the region when gunicorn first looks at it, which is after this; a reload finds it made.
-    os.environ.setdefault(REGION_BYTES, str(region_bytes(loaded.settings)))
-    return Plan(gunicorn_options(loaded.settings), lambda: GatewayApp(loaded))
+    os.environ.setdefault(REGION_BYTES, str(region_bytes(settings)))
+    origin = Origin(file, flags, *_remembered(compiled, settings, place), compiled, settings, known)
+    return Plan(gunicorn_options(settings), lambda: GatewayApp(settings, origin))
+
+
+class _Histories:
+    """Of this process, the master: one for all its reloads."""
+
+    by_directory: ClassVar[dict[str | None, History]] = {}
+
+
+def _remembered(compiled: Compiled, settings: Gateway, place: str) -> tuple[History, Entry]:
+    """The history, with these settings in force."""
+    directory = settings.reload.directory
+    histories = _Histories.by_directory
+    source = "reload" if histories else "start"
+    try:
+        if directory not in histories:
+            histories[directory] = History(FilePath(directory)) if directory else private_history()
+        history = histories[directory]
+        entry = history.current()
+        if entry is None or entry.digest != compiled.digest:
+            entry = history.add(compiled, source=source, keep=settings.reload.keep)
+        history.saw(place)
+    except OSError as error:
+        raise InvalidSettings(f"reload.directory: {said(error)}") from None
+    return history, entry
 
 
 class FromEnvironment:
@@ -103,9 +122,13 @@ class FromEnvironment:
         return self._plan
 
     def app(self) -> GatewayApp:
-        """The WSGI callable; without gunicorn.conf.py the settings are read here, in each worker."""
-        made: GatewayApp = (self._plan or self.plan()).load()
-        return made
+        """The WSGI callable; without gunicorn.conf.py the settings are read here, in each worker, and stay so."""
+        if self._plan is not None:
+            made: GatewayApp = self._plan.load()
+            return made
+        loaded = checked(os.environ.get(CONFIG_VARIABLE))
+        assert loaded.settings is not None
+        return GatewayApp(loaded.settings, FixedConfiguration(loaded))
 
 
 from_environment = FromEnvironment()

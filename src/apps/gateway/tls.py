@@ -9,7 +9,8 @@ from gevent import ssl
 
 from apps.gateway.config_tls import Tls, UpstreamTls
 from apps.gateway.settings_files import said
-from fastcore.metrics import Metrics
+from apps.gateway.threads import in_thread
+from fastcore.metrics import Gauge, Metrics
 from fastcore.sharedcache import SharedCache
 from fastcore.shm import Region
 from fastcore.tls import ServerContext, certificate_end
@@ -43,6 +44,13 @@ class ServerSide:
     def stop(self) -> None:
         self._greenlet.kill(block=False)
 
+    def follow(self, settings: Tls) -> None:
+        """Use these settings for new connections. Where they cannot be used, what was stays in use."""
+        if settings != self._settings:
+            before, self._settings = self._settings, settings
+            if not self._refresh():
+                self._settings = before
+
     def publish(self) -> None:
         for name, value in self.context.stats().items():
             self._counters[name].inc(value - self._seen[name])
@@ -50,26 +58,28 @@ class ServerSide:
         self._tell_ends()
 
     def _watch(self) -> None:
-        pool = gevent.get_hub().threadpool  # a slow disk is nothing for the hub to wait for
         while True:
             gevent.sleep(self._settings.reload_every / 1000)
-            places = pool.apply(self._look)
+            places = in_thread(self._look)
             if places != self._places:
                 self._places = places
-                self._refresh(pool)
+                self._refresh()
 
-    def _refresh(self, pool: Any) -> None:
+    def _refresh(self) -> bool:
         """Use the files as they are now, for new connections. Where they cannot be used, what was stays."""
         try:
-            certificates, others = pool.apply(self._settings.context_settings, (self._secret,))
+            certificates, others = in_thread(self._settings.context_settings, self._secret)
             self.context.replace(certificates, **others)
-            self._ends = self._ends_of(certificates)
+            for gone in self._ends.keys() - (ends := self._ends_of(certificates)).keys():
+                self._end_gauge(gone).set(0)
+            self._ends = ends
         except (OSError, ValueError) as error:
             log.error("tls: %s; the certificates that were loaded stay in use", said(error))
             self._failing.set(1)
-            return
+            return False
         self._failing.set(0)
         log.info("tls: certificates loaded again")
+        return True
 
     def _ends_of(self, certificates: list[tuple[bytes, bytes]]) -> dict[str, int]:
         """When each ends, by its file."""
@@ -79,11 +89,14 @@ class ServerSide:
     def _tell_ends(self) -> None:
         """Gauges are summed over workers, and the end of a certificate is everybody's: one worker tells it."""
         for file, end in self._ends.items():
-            self._metrics.gauge(
-                f"{self._prefix}_tls_certificate_not_after_seconds",
-                "When a certificate ends, in seconds since 1970",
-                file=file,
-            ).set(end if self._metrics.leads() else 0)
+            self._end_gauge(file).set(end if self._metrics.leads() else 0)
+
+    def _end_gauge(self, file: str) -> Gauge:
+        return self._metrics.gauge(
+            f"{self._prefix}_tls_certificate_not_after_seconds",
+            "When a certificate ends, in seconds since 1970",
+            file=file,
+        )
 
     def _look(self) -> list[tuple[int, int, int] | None]:
         """What tells that a file is another one; a link that leads elsewhere, too."""
