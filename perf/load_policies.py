@@ -2,8 +2,8 @@
 
 usage: python -m perf.load_policies [--seconds S] [--pairs N] [--only WORDS] [--list]
 
-  all-on   everything there is at once (a JWT that has been seen, a limit for its user, metrics, access log)
-           against our bare proxy and against nginx, which proxies and does nothing else; 64 connections, one worker
+  all-on   everything there is at once (a JWT that has been seen, a limit for its user, metrics, access log, trace
+           context) against our bare proxy and against nginx, which proxies and does nothing else; 64 connections
   tokens   other traffic at a fixed rate while never-seen JWTs (ES256) come at --tokens a second: its p99 against the
            same without them, and how many of them were admitted
 
@@ -67,6 +67,7 @@ def all_on(bench: Bench, _: argparse.Namespace) -> None:
         policies = f"""\
 {issuer.settings()}
 rate_limits: {{each: {{rate: 100000000, by: [user], fields: always}}}}
+tracing: {{sample: 0.01}}
 """
         everything = proxies.gateway(
             folder,

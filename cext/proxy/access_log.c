@@ -180,26 +180,6 @@ static void put_upstream(fc_exchange *ex, fc_text *out)
     }
 }
 
-static bool is_hex(const char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f')))
-            return false;
-    return true;
-}
-
-/* 00-<32 hex>-<16 hex>-<2 hex>; zero ids and version ff are invalid, a higher version may go on behind a dash (W3C Trace
- * Context 3.2). Empty when it is not valid. */
-static fc_slice trace_id(fc_slice v)
-{
-    static const char zeros[] = "00000000000000000000000000000000";
-    bool valid = v.n >= 55 && is_hex(v.p, 2) && memcmp(v.p, "ff", 2) != 0 && v.p[2] == '-' && is_hex(v.p + 3, 32) &&
-                 memcmp(v.p + 3, zeros, 32) != 0 && v.p[35] == '-' && is_hex(v.p + 36, 16) &&
-                 memcmp(v.p + 36, zeros, 16) != 0 && v.p[52] == '-' && is_hex(v.p + 53, 2) &&
-                 (v.n == 55 || (v.p[55] == '-' && memcmp(v.p, "00", 2) != 0));
-    return valid ? (fc_slice){v.p + 3, 32} : (fc_slice){NULL, 0};
-}
-
 static void put_limits(const fc_exchange *ex, fc_text *out)
 {
     const fc_limit *refused = exchange_limit_refused(ex), *would = exchange_limit_would(ex);
@@ -217,13 +197,14 @@ static void put_limits(const fc_exchange *ex, fc_text *out)
 static void put_fields(fc_exchange *ex, fc_text *out)
 {
     const fc_http_req *req = ex->req;
-    fc_slice trace = {NULL, 0}, agent = {NULL, 0}, referer = {NULL, 0};
-    unsigned traces = 0;
+    fc_slice agent = {NULL, 0}, referer = {NULL, 0};
+    fc_trace trace = ex->trace;
+    unsigned traces = trace.span != 0;
     for (uint32_t i = 0; i < req->head.fields_len; i++) {
         const fc_http1_field *f = &req->head.fields[i];
         fc_slice v = fc_http_slice(req, f->value);
-        if (f->id == FC_FIELD_TRACEPARENT && ++traces == 1)
-            trace = trace_id(v);
+        if (f->id == FC_FIELD_TRACEPARENT && !ex->trace.span)
+            traces += fc_traceparent_read(&trace, v) ? 1 : 2;
         else if (f->id == FC_FIELD_USER_AGENT && !agent.p)
             agent = v;
         else if (f->id == FC_FIELD_REFERER && !referer.p)
@@ -235,9 +216,11 @@ static void put_fields(fc_exchange *ex, fc_text *out)
         KEY(out, "subject");
         put_string(out, ex->subject);
     }
-    if (trace.n && traces == 1) {
+    if (traces == 1) {
+        char id[32];
+        fc_trace_id_write(trace.id, id);
         KEY(out, "trace");
-        put_string(out, trace);
+        put_string(out, (fc_slice){id, sizeof id});
     }
     if (agent.n) {
         KEY(out, "user_agent");

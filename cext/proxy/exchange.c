@@ -29,6 +29,8 @@ void exchange_finish(fc_exchange *ex)
     }
     if (proxy->log)
         access_log_write(ex);
+    if (ex->trace.sampled && proxy->tracing.spans)
+        exchange_trace_end(ex);
     if (ex->limited)
         exchange_limit_end(ex);
     if (ex->cache)
@@ -156,6 +158,8 @@ static fc_exchange *begin(fc_http_req *req)
     ex->flush.fn = exchange_on_flush;
     make_request_id(ex);
     proxy_of(req)->active++;
+    if (proxy_of(req)->tracing.on)
+        exchange_trace_begin(ex);
     return ex;
 }
 

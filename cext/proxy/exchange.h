@@ -57,6 +57,7 @@ struct fc_exchange {
     fc_auth_wait wait;      /* in EX_PARK */
     fc_buf *identity;       /* the verdict; what subject and the next point into */
     fc_slice identity_fields; /* header lines that tell the upstream */
+    fc_trace trace;         /* span 0: none, tracing is off */
     struct cached_use *cache; /* NULL: the cache has nothing to do with it */
     fc_buf *cache_mem;
 };
@@ -101,6 +102,18 @@ fc_slice exchange_host(const fc_http_req *req, char lower[FC_HOST_MAX]);
 bool exchange_max_forwards(const fc_http_req *req, uint64_t *hops);
 /* X_Forwarded_For reaches CGI and WSGI applications under the same name as X-Forwarded-For. */
 bool exchange_shadows_forwarding(fc_slice name);
+
+/* Does the peer belong to the proxies whose word is taken? */
+bool exchange_believes(const fc_http_req *req);
+
+/* --- trace.c; REQUIRES: tracing is on ------------------------------------------------------------------------------ */
+
+void exchange_trace_begin(fc_exchange *ex);
+/* Is this a field of the context that came? Then it does not go on: ours does. */
+bool exchange_trace_replaces(const fc_exchange *ex, fc_http_field id, fc_slice name);
+void exchange_trace_fields(const fc_exchange *ex, fc_text *out);
+/* The exchange is over, and sampled. */
+void exchange_trace_end(fc_exchange *ex);
 
 /* --- problem.c: answers of our own (RFC 9457) -------------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@
 
 #include "exchange.h"
 
-/* What we add at the most: Via, forwarding fields with addresses, framing, Connection. */
+/* What we add at the most: Via, forwarding fields with addresses, framing, the trace, Connection. */
 #define EXTRA_BYTES 1024
 
 /* --- which fields go on ------------------------------------------------------------------------------------------ */
@@ -106,6 +106,12 @@ static bool trusted(const fc_proxy *proxy, const fc_addr *a)
         if (fc_net_has(&proxy->settings.trusted[i], a))
             return true;
     return false;
+}
+
+bool exchange_believes(const fc_http_req *req)
+{
+    const fc_proxy *proxy = proxy_of(req);
+    return proxy->settings.trusted_len && trusted(proxy, &req->conn->peer);
 }
 
 /* X-Forwarded-For grows to the right, so the client is the rightmost address that is not one of our own proxies. */
@@ -289,7 +295,7 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
     fc_proxy *proxy = proxy_of(req);
     const fc_http1_head *head = &req->head;
     const fc_route *route = ex->route;
-    bool believed = proxy->settings.trusted_len && trusted(proxy, &req->conn->peer);
+    bool believed = exchange_believes(req), tracing = ex->trace.span != 0;
     size_t literal = 0;
     for (uint32_t i = 0; i < route->parts_len; i++)
         literal += route->parts[i].text.n + head->target.len; /* no parameter is longer than the target */
@@ -356,6 +362,8 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
             continue;
         if (validating && exchange_is_condition(at(req->base, f->name)))
             continue;
+        if (tracing && exchange_trace_replaces(ex, f->id, at(req->base, f->name)))
+            continue;
         if (route->request_edits)
             put_edited(&out, req->base, f, route->request_edits, &seen);
         else
@@ -383,6 +391,8 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
     FC_TEXT_LIT(&out, "X-Request-Id: ");
     fc_text_put(&out, ex->request_id, ex->request_id_len);
     FC_TEXT_LIT(&out, "\r\n");
+    if (tracing)
+        exchange_trace_fields(ex, &out);
     if (head->expect_continue)
         FC_TEXT_LIT(&out, "Expect: 100-continue\r\n");
     if (head->te_trailers)

@@ -8,6 +8,7 @@ from fastcore.reactor cimport fc_loop
 from fastcore.resilience cimport fc_health_cell, fc_health_settings, fc_health_table, fc_status_set, fc_upstream_health
 from fastcore.router cimport fc_router, fc_router_scratch
 from fastcore.sharedcache cimport fc_cache
+from fastcore.spans cimport fc_records
 from fastcore.tls cimport fc_securer
 
 
@@ -280,6 +281,10 @@ cdef extern from "fc/proxy.h" nogil:
         uint32_t hops_max
         bint log_subject
         double log_sample
+    ctypedef struct fc_proxy_tracing:
+        bint on, trust
+        uint64_t sample
+        fc_records *spans
     ctypedef struct fc_proxy:
         fc_http_server server
         fc_route_table *table
@@ -287,6 +292,7 @@ cdef extern from "fc/proxy.h" nogil:
         fc_cache *cache
         fc_auth *auth
         fc_proxy_metrics metrics
+        fc_proxy_tracing tracing
         uint32_t active
         fc_hash_key hash_key
     int fc_proxy_init(fc_proxy *proxy, fc_loop *loop, const fc_proxy_settings *settings, uint64_t seed)

@@ -10,6 +10,7 @@ from fastcore.resilience import Health, Retry
 from fastcore.router import Router
 from fastcore.sharedcache import SharedCache
 from fastcore.shm import Region
+from fastcore.spans import SpanQueue
 from fastcore.tls import Context
 
 __all__ = [
@@ -236,8 +237,10 @@ class Proxy:
     def use_metrics(self, metrics: Metrics, prefix: str) -> None: ...
     authenticator: Authenticator | None
     cache: SharedCache | None
+    spans: SpanQueue | None
     def use_cache(self, cache: SharedCache) -> None: ...
     def use_auth(self, authenticator: Authenticator) -> None: ...
+    def use_tracing(self, queue: SpanQueue | None = None, *, sample: float = 0.0, trust: bool = True) -> None: ...
     def set_routes(
         self,
         router: Router,

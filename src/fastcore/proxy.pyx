@@ -18,7 +18,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport errno
-from libc.stdint cimport INT32_MAX, UINT32_MAX
+from libc.stdint cimport INT32_MAX, UINT32_MAX, UINT64_MAX
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -42,6 +42,7 @@ from fastcore.resilience cimport (
 from fastcore.router cimport Router, fc_router_ref, fc_router_unref
 from fastcore.sharedcache cimport SharedCache
 from fastcore.shm cimport Region
+from fastcore.spans cimport SpanQueue
 from fastcore.tls cimport Context
 
 from fastcore.resilience import Retry
@@ -134,6 +135,8 @@ CELLS = (
     ("cache_revalidated", "Hits that a target confirmed"),
     ("cache_stored", "Answers stored"),
     ("cache_collapsed", "Requests that waited for an answer another one fetched"),
+    ("spans", "Sampled requests handed to the exporter of traces"),
+    ("spans_dropped", "Sampled requests that were not, because the exporter is behind"),
 )
 
 #: Status classes of a route's counter, in the order of its cells.
@@ -241,6 +244,7 @@ cdef class Proxy:
     cdef dict cells     # of counters, by the route's name
     cdef list retired   # route tables that no exchange is on any more
     cdef readonly SharedCache cache
+    cdef readonly SpanQueue spans
 
     def __init__(self, Reactor reactor, *, name="fastcore", trusted=(), x_forwarded=True, forwarded=False,
                  hops_max=10, log_sample=1.0, log_subject=False, lenient=0, header_bytes=32768, headers=100, url_bytes=8192, body_bytes=0,
@@ -404,6 +408,20 @@ cdef class Proxy:
             raise RuntimeError("there is one already")
         self.cache = cache
         self.handle.cache = &cache.c
+
+    def use_tracing(self, SpanQueue queue=None, *, double sample=0.0, bint trust=True):
+        """Stand in traces (W3C Trace Context): the context a client sent is passed on with us in between, others begin here.
+
+        queue: gets what was sampled. sample: share of the traces that begin here. trust: take every client's context, or
+        that of trusted proxies alone.
+        """
+        if not 0 <= sample <= 1:
+            raise ValueError(f"sample: {sample!r} is no share between 0 and 1")
+        self.spans = queue
+        self.handle.tracing.on = True
+        self.handle.tracing.trust = trust
+        self.handle.tracing.sample = UINT64_MAX if sample == 1 else <uint64_t>(sample * 18446744073709551616.0)
+        self.handle.tracing.spans = &queue.q if queue is not None else NULL
 
     def set_routes(self, Router router, routes, Limits limits=None, *, claimed=(), secret_parameters=(), turn=None):
         """Put a route table in force: the router's indexes count into `routes`. Exchanges finish on the old one, which

@@ -30,8 +30,10 @@
 #include "fc/http_server.h"
 #include "fc/limit.h"
 #include "fc/logfile.h"
+#include "fc/records.h"
 #include "fc/router.h"
 #include "fc/status_set.h"
+#include "fc/trace.h"
 #include "fc/upstream.h"
 
 typedef struct fc_proxy fc_proxy;
@@ -144,6 +146,8 @@ typedef enum fc_proxy_cell {
     FC_CELL_CACHE_REVALIDATED, /* hits that the origin confirmed */
     FC_CELL_CACHE_STORED,
     FC_CELL_CACHE_COLLAPSED,   /* requests that waited for another's answer */
+    FC_CELL_SPANS,             /* sampled exchanges handed to the exporter */
+    FC_CELL_SPANS_DROPPED,     /* and those it was too slow for */
     FC_CELL_COUNT
 } fc_proxy_cell;
 
@@ -168,6 +172,14 @@ typedef struct fc_proxy_settings {
     double log_sample;           /* share of requests that are logged, 0..1; failures always are */
 } fc_proxy_settings;
 
+/* How exchanges stand in traces (fc/trace.h). */
+typedef struct fc_proxy_tracing {
+    bool on;           /* false: traceparent is a field like any other */
+    bool trust;        /* take the context of every client; false: of trusted proxies alone */
+    uint64_t sample;   /* of 2^64: share of traces that begin here and are sampled */
+    fc_records *spans; /* of fc_trace_span; NULL: the context is passed on, and nothing kept */
+} fc_proxy_tracing;
+
 struct fc_proxy {
     fc_http_server server;
     fc_proxy_settings settings;
@@ -177,6 +189,7 @@ struct fc_proxy {
     fc_cache *cache;      /* NULL: no route of any table may ask for it */
     fc_auth *auth;        /* NULL: no route of any table may ask for it */
     fc_proxy_metrics metrics;
+    fc_proxy_tracing tracing;
     uint64_t random;      /* sampling and balancing, not secrets */
     fc_hash_key hash_key; /* for consistent hashing: the same in all workers */
     size_t name_len;

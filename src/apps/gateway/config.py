@@ -21,6 +21,7 @@ from apps.gateway.config_cache import check_cache
 from apps.gateway.config_limits import RateLimit, check_limit, check_named
 from apps.gateway.config_model import Gateway, Route, Upstream
 from apps.gateway.config_tls import Tls, check_tls
+from apps.gateway.config_tracing import check_tracing
 from apps.gateway.routing import check_table
 from apps.settings import Loaded, load
 from apps.units import Address, parse_address
@@ -99,6 +100,8 @@ def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[F
         has_token = data.get("control_token") is not None or data.get("control_token_file") is not None
         yield from checks.check_addresses(listen, tls.listen, control, has_token)
     yield from check_tls(tls)
+    if loaded.settings:
+        yield from check_tracing(loaded.settings.tracing)
     if data.get("control_token") is not None and data.get("control_token_file") is not None:
         yield ("control_token_file",), "control_token and control_token_file exclude each other"
     if data.get("control_token") == "":

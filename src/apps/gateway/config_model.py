@@ -35,6 +35,7 @@ from apps.gateway.config_health import Breaker, HealthCheck, Outlier, Percent, R
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
 from apps.gateway.config_reload import Reload
 from apps.gateway.config_tls import Tls, UpstreamTlsOrTrue
+from apps.gateway.config_tracing import Tracing
 from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
 from apps.units import Address, Duration, Size, SocketAddress, Timeout, Whole, is_host_name
 
@@ -366,6 +367,8 @@ class Gateway(Section):
     """Who vouches for clients. Nothing is asked of anybody unless a route says so."""
     cache: Cache = Cache()
     """Where answers are stored; routes say whether theirs are."""
+    tracing: Tracing | None = None
+    """Stand in traces (W3C Trace Context). Without it `traceparent` and `tracestate` go on as they came."""
     reload: Reload = Reload()
     """How new settings come into force."""
     security_headers: SecurityOrSwitch | None = None

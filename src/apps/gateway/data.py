@@ -22,6 +22,7 @@ from apps.gateway.limits import RouteLimits
 from apps.gateway.routing import RouteMaker, plain_routes, router_of
 from apps.gateway.threads import in_thread
 from apps.gateway.tls import ServerSide
+from apps.gateway.tracing import Tracer
 from apps.gateway.upstream_set import UpstreamSet
 from fastcore.metrics import Metrics
 from fastcore.proxy import Proxy
@@ -46,6 +47,7 @@ class DataPlane:
         self.auth: AuthService | None = None
         self.cache: SharedCache | None = None
         self._tls: ServerSide | None = None
+        self._tracer: Tracer | None = None
 
     # --- fastcore.worker.Service ---
 
@@ -77,6 +79,8 @@ class DataPlane:
             write_timeout=settings.timeouts.write / 1000,
         )
         self.proxy.use_metrics(self.metrics_registry, PREFIX)
+        if settings.tracing is not None:
+            self._tracer = Tracer(settings.tracing, self.proxy, self._region, self.metrics_registry, PREFIX)
         self._shares_health = False
         self._upstreams = UpstreamSet(self.proxy, self.metrics_registry, PREFIX)
         self._routes = RouteMaker()
@@ -124,6 +128,8 @@ class DataPlane:
         if self._tls is not None:
             self._tls.stop()
         self.proxy.stop()
+        if self._tracer is not None:
+            self._tracer.stop()
         self._publish()
         self.proxy.close_log()
 

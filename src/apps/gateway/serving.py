@@ -22,6 +22,8 @@ from fastcore.shm import DEFAULT_SIZE
 
 REGION_BYTES = "FASTCORE_REGION_BYTES"  # as fastcore.worker has it, which is not imported before it is needed
 
+SPAN_BYTES = 8 << 20  # for the queue of fastcore.spans
+
 CONFIG_VARIABLE = "FASTCORE_GATEWAY_CONFIG"
 BACKLOG = 4096  # new connections that may queue while every worker is busy; the kernel cuts it to net.core.somaxconn
 
@@ -52,7 +54,8 @@ def gunicorn_options(settings: Gateway) -> dict[str, Any]:
 
 def region_bytes(settings: Gateway) -> int:
     """What the workers share: the tables the settings size, twice for what is beside their contents, and the rest."""
-    return DEFAULT_SIZE + 2 * settings.cache.memory + 2 * settings.auth.memory
+    spans = SPAN_BYTES if settings.tracing is not None and settings.tracing.export is not None else 0
+    return DEFAULT_SIZE + 2 * settings.cache.memory + 2 * settings.auth.memory + spans
 
 
 def checked(file: str | None, flags: Mapping[Path, tuple[str, Any]] | None = None) -> Loaded[Gateway]:
