@@ -22,9 +22,10 @@ void exchange_finish(fc_exchange *ex)
         row[proxy->metrics.cell[FC_CELL_BYTES_IN]] += req->body_in;
         row[proxy->metrics.cell[FC_CELL_BYTES_OUT]] += req->bytes_out;
         uint64_t now = proxy->server.loop->now_ns;
-        fc_hist_record(FC_HIST_LATENCY_US, row + proxy->metrics.duration_us, (now - req->started_ns) / FC_NS_PER_US);
+        fc_hist_record(FC_HIST_LATENCY_US, row + (ex->route ? ex->route->duration_us : proxy->metrics.duration_us),
+                       (now - req->started_ns) / FC_NS_PER_US);
         if (ex->first_byte_ns)
-            fc_hist_record(FC_HIST_LATENCY_US, row + proxy->metrics.upstream_us,
+            fc_hist_record(FC_HIST_LATENCY_US, row + ex->route->upstream_us,
                            (ex->first_byte_ns - ex->leased_ns) / FC_NS_PER_US);
     }
     if (proxy->log)

@@ -226,6 +226,8 @@ cdef extern from "fc/proxy.h" nogil:
     ctypedef enum fc_retry_on:
         FC_RETRY_RESET
         FC_RETRY_TIMEOUT
+    enum:
+        FC_STATUS_CLASSES
     ctypedef struct fc_retry_policy:
         uint32_t on
         fc_status_set statuses
@@ -253,6 +255,7 @@ cdef extern from "fc/proxy.h" nogil:
         const fc_cors *cors
         const fc_cache_policy *cache
         uint32_t *cells
+        uint32_t duration_us, upstream_us
     ctypedef struct fc_route_table:
         uint32_t refs
         fc_router *router
@@ -270,7 +273,7 @@ cdef extern from "fc/proxy.h" nogil:
     ctypedef struct fc_proxy_metrics:
         uint64_t *row
         uint32_t *cell
-        uint32_t duration_us, upstream_us
+        uint32_t duration_us
         uint32_t *unrouted
     ctypedef struct fc_proxy_settings:
         fc_http_settings http

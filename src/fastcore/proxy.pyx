@@ -367,31 +367,46 @@ cdef class Proxy:
         """Count into these metrics, under names that begin with `prefix`. Before set_routes, in the process that serves."""
         cdef uint32_t i
         cdef Counter counter
-        cdef Histogram histogram
         self.metrics, self.prefix = metrics, prefix
         for i, (name, text) in enumerate(CELLS):
             counter = metrics.counter(f"{prefix}_{name}", text)
             self.handle.metrics.cell[i] = counter.cell
-        histogram = metrics.histogram(f"{prefix}_request_duration_seconds", "From the request head to the last byte queued")
-        self.handle.metrics.duration_us = histogram.cell
-        histogram = metrics.histogram(f"{prefix}_upstream_duration_seconds", "From the connection's lease to the answer's head")
-        self.handle.metrics.upstream_us = histogram.cell
         for i, cell in enumerate(self.status_cells("")):
             self.handle.metrics.unrouted[i] = cell
+        self.handle.metrics.duration_us = self.duration_cell("")
         self.handle.metrics.row = metrics.row()
 
     cdef list status_cells(self, str route):
-        """Looked up once for each name: a table of thousands of routes differs from the next by a few."""
         cdef Counter counter
-        cdef list cells = self.cells.get(route)
-        if cells is not None:
-            return cells
-        cells = self.cells[route] = []
+        cdef list cells = []
         for code in CLASSES:
             counter = self.metrics.counter(f"{self.prefix}_requests", "Requests by route and class of the answer",
                                            route=route, code=code)
             cells.append(counter.cell)
         return cells
+
+    cdef uint32_t duration_cell(self, str route):
+        cdef Histogram histogram = self.metrics.histogram(
+            f"{self.prefix}_request_duration_seconds", "From the request's head to the last byte queued", route=route)
+        return histogram.cell
+
+    cdef int count_route(self, fc_route *r, str route, Upstream upstream) except -1:
+        """Cells are looked up once for each name: a table of thousands of routes differs from the next by a few."""
+        cdef Histogram histogram
+        cdef uint32_t i
+        if route not in self.cells:
+            self.cells[route] = (*self.status_cells(route), self.duration_cell(route))
+        for i in range(FC_STATUS_CLASSES):
+            r.cells[i] = self.cells[route][i]
+        r.duration_us = self.cells[route][FC_STATUS_CLASSES]
+        if upstream is not None:
+            if upstream.duration_cell == 0:
+                histogram = self.metrics.histogram(
+                    f"{self.prefix}_upstream_duration_seconds", "From the connection to the answer's head",
+                    upstream=upstream.name)
+                upstream.duration_cell = histogram.cell
+            r.upstream_us = upstream.duration_cell
+        return 0
 
     def use_auth(self, Authenticator authenticator):
         """Who judges credentials; once, after use_metrics and before routes that ask for it."""

@@ -44,7 +44,7 @@ cdef class _Table:
         return s
 
     cdef int fill(self, Router router, list routes, list claimed, list secret, Proxy proxy, Limits limits, object turn) except -1:
-        cdef uint32_t i, k, n = len(routes)
+        cdef uint32_t i, n = len(routes)
         self.kept = [limits]
         self.table.router = fc_router_ref(router.table)
         self.table.release = _release_table
@@ -62,8 +62,7 @@ cdef class _Table:
             if limits is not None:
                 self.table.routes[i].limits = limits.of(routes[i].limits)
             if proxy.metrics is not None:
-                for k, cell in enumerate(proxy.status_cells(routes[i].name)):
-                    self.table.routes[i].cells[k] = cell
+                proxy.count_route(&self.table.routes[i], routes[i].name, routes[i].upstream)
             if turn is not None:
                 turn()
         return 0

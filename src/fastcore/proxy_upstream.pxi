@@ -33,6 +33,7 @@ cdef class Upstream:
     cdef object __weakref__
     cdef readonly str name
     cdef readonly str balance
+    cdef uint32_t duration_cell  # of its histogram; 0: not looked up yet
     cdef Reactor reactor
     cdef Region region  # holds what the endpoints' cells lie in
     cdef readonly Context tls

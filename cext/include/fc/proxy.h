@@ -108,7 +108,10 @@ struct fc_route {
     const fc_edits *request_edits, *query_edits, *reply_edits; /* NULL: none */
     const fc_cache_policy *cache; /* NULL: nothing is stored. REQUIRES: the proxy has a cache */
     const fc_cors *cors; /* NULL: upstreams say what they like about other origins */
-    uint32_t cells[FC_STATUS_CLASSES]; /* metric cells counting answers: 1xx .. 5xx, and none sent */
+    /* Metric cells, where the proxy has metrics: answers (1xx .. 5xx, and none sent), and histograms FC_HIST_LATENCY_US of
+     * the whole exchange and of the upstream's share in it. */
+    uint32_t cells[FC_STATUS_CLASSES];
+    uint32_t duration_us, upstream_us;
 };
 
 struct fc_route_table {
@@ -154,9 +157,8 @@ typedef enum fc_proxy_cell {
 typedef struct fc_proxy_metrics {
     uint64_t *row;                  /* NULL: counted nowhere */
     uint32_t cell[FC_CELL_COUNT];
-    uint32_t duration_us;           /* histogram FC_HIST_LATENCY_US: request head complete to last byte queued */
-    uint32_t upstream_us;           /* histogram: lease to response head */
     uint32_t unrouted[FC_STATUS_CLASSES]; /* as a route's cells, for requests that no route took */
+    uint32_t duration_us;                 /* the same of a route's duration_us */
 } fc_proxy_metrics;
 
 /* --- the proxy --------------------------------------------------------------------------------------------------- */
