@@ -15,6 +15,8 @@ void exchange_finish(fc_exchange *ex)
     fc_lease_cancel(&ex->lease);
     if (ex->wait.pending)
         fc_auth_leave(&ex->wait);
+    if (ex->admitted_ns)
+        exchange_admit_end(ex);
     uint64_t *row = proxy->metrics.row;
     if (row) {
         unsigned class = ex->answered ? ex->status / 100u - 1 : FC_STATUS_CLASSES - 1;
@@ -72,6 +74,7 @@ void exchange_fail(fc_exchange *ex, enum problem problem, const char *detail, co
         fc_lease_told(&ex->lease, FC_OUTCOME_FAILURE);
     if (ex->lease.conn)
         fc_lease_release(&ex->lease, false, 0, true);
+    ex->upstream_failed = true;
     if (ex->answered) {
         exchange_cut(ex);
         return;
@@ -278,6 +281,8 @@ static void answer_unrouted(fc_exchange *ex, fc_router_answer answer, const fc_r
 
 static void send_on(fc_exchange *ex, const fc_router_match *match)
 {
+    if (ex->route->upstream->adaptive && !ex->admitted_ns && !exchange_admit(ex))
+        return;
     if (ex->head_out) /* asked once already, with conditions */
         fc_buf_unref(ex->head_out);
     ex->head_out = NULL;
@@ -302,6 +307,8 @@ static void forward(fc_exchange *ex, const fc_router_match *match)
         exchange_answer_fixed(ex, match);
         return;
     }
+    if (ex->route->split)
+        ex->route = exchange_split(ex);
     if (!ex->route->cache || exchange_cache_look(ex, match) == CACHE_FORWARD)
         send_on(ex, match);
 }

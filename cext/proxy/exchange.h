@@ -34,6 +34,7 @@ struct fc_exchange {
     bool upstream_reusable;
     bool reply_trailers;    /* the reply's last chunk is behind us */
     bool finished;
+    bool upstream_failed;   /* no proper answer came of the try at it */
     uint8_t interims;       /* 1xx passed on so far */
     uint8_t reply_framing;  /* how the upstream frames it */
     uint16_t status;
@@ -43,6 +44,7 @@ struct fc_exchange {
     uint64_t hash;          /* for consistent hashing */
     size_t out_mark;        /* request bytes still queued when the upstream's deadline was last moved */
     uint64_t leased_ns, first_byte_ns;
+    uint64_t admitted_ns;   /* holds a place of adaptive concurrency since; 0: none */
     fc_timer total;
     fc_task flush;          /* request bytes are sent once per batch */
     fc_buf *req_mem;        /* what `flush` lives in, held while it is queued */
@@ -137,6 +139,7 @@ enum problem {
     PROBLEM_NO_HEALTHY_TARGET,
     PROBLEM_BREAKER_OPEN,
     PROBLEM_OVERLOADED,
+    PROBLEM_SHED,
     PROBLEM_CONNECT_TIMEOUT,
     PROBLEM_SEND_TIMEOUT,
     PROBLEM_FIRST_BYTE_TIMEOUT,
@@ -196,6 +199,18 @@ void exchange_preflight(fc_exchange *ex, fc_slice method);
 /* --- fixed.c; REQUIRES ex->route->fixed ----------------------------------------------------------------------------- */
 
 void exchange_answer_fixed(fc_exchange *ex, const fc_router_match *match);
+
+/* --- admit.c; REQUIRES: the upstream is adaptive ------------------------------------------------------------------- */
+
+/* A place for this exchange; false: answered 503. */
+bool exchange_admit(fc_exchange *ex);
+/* The place is free. REQUIRES ex->admitted_ns. */
+void exchange_admit_end(fc_exchange *ex);
+
+/* --- split.c; REQUIRES ex->route->split ----------------------------------------------------------------------------- */
+
+/* The route of the share this exchange belongs to. */
+const fc_route *exchange_split(fc_exchange *ex);
 
 /* What the route adds to every answer, the target's and ours: CORS, edits. */
 static inline size_t exchange_answer_room(const fc_exchange *ex)

@@ -29,6 +29,7 @@ static const struct {
     [PROBLEM_NO_HEALTHY_TARGET] = {503, "no-target", "Service Unavailable", "no_healthy_target"},
     [PROBLEM_BREAKER_OPEN] = {503, "breaker-open", "Service Unavailable", "breaker_open"},
     [PROBLEM_OVERLOADED] = {503, "overloaded", "Service Unavailable", "overload"},
+    [PROBLEM_SHED] = {503, "overloaded", "Service Unavailable", "shed"},
     [PROBLEM_CONNECT_TIMEOUT] = {504, "connect-timeout", "Gateway Timeout", "connect_timeout"},
     [PROBLEM_SEND_TIMEOUT] = {504, "answer-timeout", "Gateway Timeout", "send_timeout"},
     [PROBLEM_FIRST_BYTE_TIMEOUT] = {504, "answer-timeout", "Gateway Timeout", "first_byte_timeout"},

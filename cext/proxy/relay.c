@@ -212,6 +212,8 @@ static bool begin_tunnel(fc_exchange *ex, const char *base, const fc_http1_head 
         return false;
     ex->answered = true;
     ex->state = EX_TUNNEL;
+    if (ex->admitted_ns) /* what stays open for hours says nothing about how much the upstream can bear */
+        exchange_admit_end(ex);
     fc_loop_timer_cancel(exchange_loop(ex), &ex->total); /* a tunnel has no last byte to wait for: its idle time bounds it */
     ex->reply_chunked = ex->request_chunked = false;
     fc_http_tunnel(ex->req);

@@ -468,8 +468,23 @@ void fc_upstream_free(fc_upstream *u)
     fc_balancer_free(u->balancer);
     free(u->endpoints);
     free(u->health);
+    free(u->adaptive);
     free((void *)(uintptr_t)u->name);
     free(u);
+}
+
+int fc_upstream_adapt(fc_upstream *u, const fc_adaptive_options *options)
+{
+    fc_adaptive *a = calloc(1, sizeof *a);
+    if (!a)
+        return -ENOMEM;
+    if (!fc_adaptive_init(a, options)) {
+        free(a);
+        return -EINVAL;
+    }
+    free(u->adaptive);
+    u->adaptive = a;
+    return 0;
 }
 
 static bool same_place(const fc_endpoint_spec *a, const fc_endpoint_spec *b)

@@ -51,7 +51,17 @@ cdef extern from "fc/upstream.h" nogil:
         uint64_t down_until_ms, connects, connect_failures, reuses, requests
         fc_health_cell *cell
         uint64_t ejections, opened
+    ctypedef struct fc_adaptive_options:
+        uint32_t initial, minimum, maximum, baseline_windows, window_samples
+        double smoothing, tolerance
+        uint64_t window_ns, probe_ns
+    ctypedef struct fc_adaptive:
+        uint32_t inflight
+    uint32_t fc_adaptive_limit(const fc_adaptive *a)
+    fc_adaptive_options FC_ADAPTIVE_OPTIONS
     ctypedef struct fc_upstream:
+        fc_adaptive *adaptive
+        uint64_t shed
         fc_endpoint **endpoints
         uint32_t endpoints_len, waiting_len
         uint64_t rejected, timed_out
@@ -59,6 +69,7 @@ cdef extern from "fc/upstream.h" nogil:
     fc_upstream_settings fc_upstream_settings_default()
     fc_upstream *fc_upstream_new(fc_loop *loop, const char *name, const fc_upstream_settings *settings, uint64_t seed)
     void fc_upstream_free(fc_upstream *u)
+    int fc_upstream_adapt(fc_upstream *u, const fc_adaptive_options *options)
     int fc_upstream_set_endpoints(fc_upstream *u, const fc_endpoint_spec *specs, uint32_t n)
     int fc_upstream_watch(fc_upstream *u, const fc_health_settings *settings, const fc_health_table *table, uint32_t pid)
     void fc_upstream_touch(fc_upstream *u)
@@ -232,7 +243,23 @@ cdef extern from "fc/proxy.h" nogil:
         uint32_t on
         fc_status_set statuses
         bint any_method
+    ctypedef enum fc_split_on:
+        FC_SPLIT_RANDOM
+        FC_SPLIT_CLIENT_IP
+        FC_SPLIT_USER
+        FC_SPLIT_HEADER
+        FC_SPLIT_COOKIE
+        FC_SPLIT_QUERY
+    ctypedef struct fc_share:
+        uint32_t weight
+        const fc_route *route
+    ctypedef struct fc_split:
+        fc_split_on on
+        fc_slice name
+        const fc_share *shares
+        uint32_t total
     ctypedef struct fc_route:
+        const fc_split *split
         fc_slice name
         fc_upstream *upstream
         const fc_path_part *parts
@@ -243,6 +270,7 @@ cdef extern from "fc/proxy.h" nogil:
         fc_slice hash_name
         uint32_t first_byte_ms, between_bytes_ms, total_ms, tunnel_idle_ms
         uint64_t body_bytes_max
+        uint32_t share_percent
         uint32_t attempts
         fc_retry_policy retry
         bint log

@@ -144,8 +144,14 @@ class Authenticator:
     ) -> None: ...
     def take(self) -> tuple[int, bytes, bytes] | None: ...
     def settle(self, key: bytes, verdict: bytes) -> bool: ...
+    def adaptive(self) -> dict[str, int] | None: ...
     @property
     def waiting(self) -> int: ...
+
+@dataclass(frozen=True)
+class Split:
+    shares: tuple[tuple[int, Route], ...]
+    on: tuple[str, ...] = ("random",)
 
 @dataclass(frozen=True)
 class Route:
@@ -159,6 +165,7 @@ class Route:
     total_timeout: float = 0.0
     tunnel_idle_timeout: float = 3600.0
     body_bytes_max: int = 0
+    share: int = 100
     attempts: int = 1
     retry: Retry = ...
     log: bool = True
@@ -169,7 +176,17 @@ class Route:
     reply_edits: tuple[Edit, ...] = ()
     cors: Cors | None = None
     fixed: Fixed | None = None
+    split: Split | None = None
     cache: CachePolicy | None = None
+
+@dataclass(frozen=True)
+class Adaptive:
+    initial: int = 20
+    minimum: int = 3
+    maximum: int = 1000
+    tolerance: float = 1.5
+    window: float = 0.5
+    probe: float = 0.0
 
 @final
 class Upstream:
@@ -185,6 +202,7 @@ class Upstream:
     def lead(self) -> bool: ...
     def resign(self) -> None: ...
     def probed(self, address: str, passed: bool) -> str | None: ...
+    def adaptive(self) -> dict[str, int] | None: ...
     @property
     def waiting(self) -> int: ...
 
@@ -232,6 +250,7 @@ class Proxy:
         buffer_bytes: int = 131072,
         health: Health | None = None,
         tls: Context | None = None,
+        adaptive: Adaptive | None = None,
     ) -> Upstream: ...
     def use_region(self, region: Region) -> None: ...
     def use_metrics(self, metrics: Metrics, prefix: str) -> None: ...

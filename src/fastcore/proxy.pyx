@@ -48,8 +48,8 @@ from fastcore.tls cimport Context
 from fastcore.resilience import Retry
 from fastcore.shm import RegionError
 
-__all__ = ["BALANCE", "CELLS", "REASONS", "Authenticator", "CachePolicy", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Literal",
-           "Parameter", "Part", "Proxy", "Route", "RouteAuth", "Tail", "Upstream", "pack_verdict"]
+__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Literal",
+           "Parameter", "Part", "Proxy", "Route", "RouteAuth", "Split", "Tail", "Upstream", "pack_verdict"]
 
 
 cdef extern from *:
@@ -169,16 +169,39 @@ include "proxy_edits.pxi"
 include "proxy_cache.pxi"
 
 
+SPLIT_ON = {
+    "random": FC_SPLIT_RANDOM,
+    "client_ip": FC_SPLIT_CLIENT_IP,
+    "user": FC_SPLIT_USER,
+    "header": FC_SPLIT_HEADER,
+    "cookie": FC_SPLIT_COOKIE,
+    "query": FC_SPLIT_QUERY,
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """A route's traffic in shares: (weight, route) each, where the routes have upstreams and the same name as the whole.
+
+    on: ("random",), ("client_ip",), ("user",), ("header", name), ("cookie", name) or ("query", name): who has the same
+    value gets the same share, as long as the weights stay; who has none goes by chance.
+    """
+
+    shares: tuple[tuple[int, "Route"], ...]
+    on: tuple[str, ...] = ("random",)
+
+
 @dataclass(frozen=True)
 class Route:
     """What happens to a request that the router gave this route's index. Durations in seconds, 0: no limit.
 
     path: pieces of the path sent on (None: as it came, normalised). host: "preserve", "upstream" or the host to send.
     hash_on: for consistent hashing, ("client_ip",), ("path",), ("header", name), ("cookie", name) or ("query", name).
+    share: percent of an adaptive upstream's places that these requests may take; what is less important has less.
     attempts: endpoints tried in all for an idempotent request that got no answer; retry: when that is.
     limits: names of those it is under.
     auth: who may; None: everybody. request_edits, query_edits, reply_edits, cors: what changes on the way.
-    fixed: answers instead of an upstream, which is None then.
+    fixed: answers instead of an upstream, which is None then. split: so do the routes of its shares.
     """
 
     name: str
@@ -191,6 +214,7 @@ class Route:
     total_timeout: float = 0.0
     tunnel_idle_timeout: float = 3600.0
     body_bytes_max: int = 0
+    share: int = 100
     attempts: int = 1
     retry: Retry = Retry()
     log: bool = True
@@ -201,6 +225,7 @@ class Route:
     reply_edits: tuple[Edit, ...] = ()
     cors: Cors | None = None
     fixed: Fixed | None = None
+    split: Split | None = None
     cache: "CachePolicy | None" = None
 
 
@@ -319,10 +344,11 @@ cdef class Proxy:
 
     def upstream(self, str name, *, balance="round_robin", load_factor=0.0, keepalive=64, connections=0, pending=1024,
                  connect_timeout=5.0, idle_timeout=60.0, fail_timeout=1.0, buffer_bytes=131072, health=None,
-                 Context tls=None):
+                 Context tls=None, adaptive=None):
         """Make an upstream without endpoints yet. connections: per endpoint, 0 no limit; pending: who may wait.
         health: a fastcore.resilience.Health; what it learns is shared with other processes after `use_region`. tls: a
-        ClientContext under every connection."""
+        ClientContext under every connection. adaptive: an Adaptive; None takes what comes."""
+        cdef fc_adaptive_options adapt
         cdef fc_upstream_settings s = fc_upstream_settings_default()
         cdef fc_health_settings watch
         cdef Upstream upstream = Upstream.__new__(Upstream)
@@ -345,6 +371,17 @@ cdef class Proxy:
         upstream.handle = fc_upstream_new(self.reactor.loop, encoded, &s, int.from_bytes(os.urandom(8), "little"))
         if upstream.handle is NULL:
             raise MemoryError
+        if adaptive is not None:
+            adapt = FC_ADAPTIVE_OPTIONS
+            adapt.initial = _count(adaptive.initial, "initial")
+            adapt.minimum = _count(adaptive.minimum, "minimum")
+            adapt.maximum = _count(adaptive.maximum, "maximum")
+            adapt.tolerance = adaptive.tolerance
+            adapt.window_ns = <uint64_t>_ms(adaptive.window, "window") * 1000000
+            adapt.probe_ns = <uint64_t>_ms(adaptive.probe, "probe") * 1000000
+            failed = fc_upstream_adapt(upstream.handle, &adapt)
+            if failed:
+                raise ValueError(f"{name}: adaptive: {os.strerror(-failed)}")
         if health is not None:
             fill(&watch, health)
             upstream.region = self.region

@@ -17,6 +17,8 @@ cdef class _Table:
     cdef fc_path_part **parts
     cdef _Credentials credentials
     cdef _Changes changes
+    cdef fc_split *splits
+    cdef fc_share *shares
     cdef fc_slice *names  # claimed fields, then secret parameters
 
     def __cinit__(self):
@@ -31,6 +33,8 @@ cdef class _Table:
                 PyMem_Free(self.parts[i])
             PyMem_Free(self.parts)
         PyMem_Free(self.names)
+        PyMem_Free(self.splits)
+        PyMem_Free(self.shares)
         PyMem_Free(self.table.routes)
         if self.table.router is not NULL:
             fc_router_unref(self.table.router)
@@ -44,8 +48,11 @@ cdef class _Table:
         return s
 
     cdef int fill(self, Router router, list routes, list claimed, list secret, Proxy proxy, Limits limits, object turn) except -1:
-        cdef uint32_t i, n = len(routes)
+        cdef uint32_t i, n, shown = len(routes)
         self.kept = [limits]
+        # Shares stand behind all routes, where the router's indexes do not lead.
+        routes = routes + [share for route in routes if route.split is not None for _, share in route.split.shares]
+        n = len(routes)
         self.table.router = fc_router_ref(router.table)
         self.table.release = _release_table
         self.table.routes = <fc_route *>PyMem_Calloc(n + 1, sizeof(fc_route))
@@ -65,6 +72,35 @@ cdef class _Table:
                 proxy.count_route(&self.table.routes[i], routes[i].name, routes[i].upstream)
             if turn is not None:
                 turn()
+        self.split(routes, shown)
+        return 0
+
+    cdef int split(self, list routes, uint32_t shown) except -1:
+        cdef uint32_t i, k, s = 0, next = 0, splits = sum(route.split is not None for route in routes[:shown])
+        cdef fc_split *split
+        self.splits = <fc_split *>PyMem_Calloc(splits + 1, sizeof(fc_split))
+        self.shares = <fc_share *>PyMem_Calloc(len(routes) - shown + 1, sizeof(fc_share))
+        if self.splits is NULL or self.shares is NULL:
+            raise MemoryError
+        for i in range(shown):
+            if routes[i].split is None:
+                continue
+            split = &self.splits[s]
+            s += 1
+            split.on = <fc_split_on><int>SPLIT_ON[routes[i].split.on[0]]
+            if len(routes[i].split.on) > 1:
+                split.name = self.slice(routes[i].split.on[1])
+            split.shares = &self.shares[next]
+            for weight, share in routes[i].split.shares:
+                if share.split is not None or share.upstream is None:
+                    raise ValueError(f"route {routes[i].name}: a share has an upstream and no shares of its own")
+                self.shares[next].weight = _count(weight, "weight")
+                self.shares[next].route = &self.table.routes[shown + next]
+                split.total += self.shares[next].weight
+                next += 1
+            if split.total == 0:
+                raise ValueError(f"route {routes[i].name}: all weights are 0")
+            self.table.routes[i].split = split
         return 0
 
     cdef int name_fields(self, list claimed, list secret) except -1:
@@ -85,8 +121,8 @@ cdef class _Table:
         cdef Upstream upstream = spec.upstream
         cdef uint32_t k
         r.name = self.slice(spec.name)
-        if (upstream is None) != (spec.fixed is not None):
-            raise ValueError(f"route {spec.name}: one of an upstream and a fixed answer")
+        if (upstream is not None) + (spec.fixed is not None) + (spec.split is not None) != 1:
+            raise ValueError(f"route {spec.name}: one of an upstream, a fixed answer and a split")
         if upstream is not None:
             self.kept.append(upstream)
             r.upstream = upstream.handle
@@ -128,6 +164,7 @@ cdef class _Table:
         r.total_ms = _ms(spec.total_timeout, "total_timeout")
         r.tunnel_idle_ms = _ms(spec.tunnel_idle_timeout, "tunnel_idle_timeout")
         r.body_bytes_max = spec.body_bytes_max
+        r.share_percent = _count(spec.share, "share")
         r.attempts = _count(spec.attempts, "attempts")
         for word in spec.retry.on:
             r.retry.on |= <uint32_t>RETRY_ON[word]

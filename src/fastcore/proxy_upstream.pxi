@@ -24,6 +24,20 @@ class Endpoint:
         return self.host or ("localhost" if isinstance(self.address, str) else self.name())
 
 
+@dataclass(frozen=True)
+class Adaptive:
+    """An upstream takes as many requests at once as its latency shows it can bear (cext/include/fc/adaptive.h), in each
+    process by itself. tolerance: how many times slower than at its best is not yet overload. window, probe: seconds; a
+    probe finds anew what its best is, by few requests for a window; 0: never."""
+
+    initial: int = 20
+    minimum: int = 3
+    maximum: int = 1000
+    tolerance: float = 1.5
+    window: float = 0.5
+    probe: float = 0.0
+
+
 @cython.final
 @cython.no_gc_clear  # the reactor must outlive it, also when a cycle is collected
 cdef class Upstream:
@@ -151,6 +165,13 @@ cdef class Upstream:
             if <bytes>e.spec.label == label:
                 return probe_name(fc_health_probed(&self.handle.health.settings.probe, e.cell, self.now_ms(), passed))
         return None
+
+    def adaptive(self):
+        """limit, in_flight and shed (requests held back) of this process; None for one that is not adaptive."""
+        if self.handle.adaptive is NULL:
+            return None
+        return {"limit": fc_adaptive_limit(self.handle.adaptive), "in_flight": self.handle.adaptive.inflight,
+                "shed": self.handle.shed}
 
     @property
     def waiting(self):

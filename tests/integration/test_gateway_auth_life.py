@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from issuers import DIGEST, KEY, Issuer, ask, bearer, made, revoke, settings, settled
@@ -187,3 +188,24 @@ def test_a_reload_forgets_what_other_settings_decided(
     before = settled(gateway)["auth_verified_total"]
     assert ask(gateway, "/token", bearer(made(exp=time.time() + 599))).status == 200
     assert settled(gateway)["auth_verified_total"] == before + 1
+
+
+def test_revocations_outlive_the_gateway(
+    start_gateway: Callable[..., Gateway], issuer: Issuer, upstream: RawUpstream, tmp_path: Path
+) -> None:
+    text = settings(issuer, upstream, auth=f"revocations: {tmp_path / 'revoked'}")
+    gone, kept = made(sub="gone", iat=time.time() - 10), made(sub="kept", jti="7")
+    gateway = start_gateway(text, workers=2)
+    assert {ask(gateway, "/token", bearer(each)).status for each in (gone, kept)} == {200}
+    assert revoke(gateway, sub="gone")[0] == 200
+    assert revoke(gateway, jti="8")[0] == 200
+    gateway.stop()
+    again = start_gateway(text, workers=2)
+    assert [ask(again, "/token", bearer(each)).status for each in (gone, kept)] == [401, 200]
+    assert ask(again, "/token", bearer(made(sub="other", jti="8"))).status == 401
+    assert ask(again, "/token", bearer(made(sub="gone", iat=time.time()))).status == 200  # logged in again
+    (tmp_path / "revoked").unlink()
+    (tmp_path / "revoked").mkdir()
+    status, told = revoke(again, jti="7")
+    assert (status, "not saved" in told["detail"]) == (500, True)
+    assert ask(again, "/token", bearer(kept)).status == 401

@@ -14,7 +14,7 @@ from apps.gateway.config_live import at_start_only
 from apps.gateway.config_model import Gateway
 from apps.gateway.history import History
 from apps.settings import InvalidSettings
-from forks import child
+from forks import forked
 
 TEXT = """\
 control_token: secret
@@ -55,7 +55,7 @@ def test_the_last_is_in_force(history: History) -> None:
 def test_who_runs_what(history: History) -> None:
     history.runs(3)
     assert history.running() == {os.getpid(): 3}
-    child(lambda: history.runs(2), 0)
+    assert forked(lambda: history.runs(2)) == 0
     assert len(list(history.folder.glob("running-*"))) == 2
     assert history.running() == {os.getpid(): 3}  # the other is dead, and swept away
     assert len(list(history.folder.glob("running-*"))) == 1

@@ -88,10 +88,34 @@ typedef struct fc_retry_policy {
     bool any_method;        /* also methods that are not idempotent */
 } fc_retry_policy;
 
+/* Shares of a route's traffic. Each has a route of its own, which differs from the one it belongs to in its upstream and
+ * what follows from that; the table's router knows nothing of them. */
+typedef enum fc_split_on {
+    FC_SPLIT_RANDOM, /* every request by itself */
+    FC_SPLIT_CLIENT_IP,
+    FC_SPLIT_USER,   /* as authentication found out */
+    FC_SPLIT_HEADER,
+    FC_SPLIT_COOKIE,
+    FC_SPLIT_QUERY,
+} fc_split_on;
+
+typedef struct fc_share {
+    uint32_t weight;
+    const fc_route *route; /* no split of its own */
+} fc_share;
+
+typedef struct fc_split {
+    fc_split_on on; /* what has no such value goes by chance */
+    fc_slice name;
+    const fc_share *shares;
+    uint32_t total; /* of the weights; more than 0 */
+} fc_split;
+
 struct fc_route {
     fc_slice name;
-    fc_upstream *upstream; /* NULL: `fixed` answers */
+    fc_upstream *upstream; /* NULL: `fixed` answers, or `split` says who does */
     const fc_fixed *fixed;
+    const fc_split *split;
     const fc_path_part *parts; /* NULL: the path goes on as it is */
     uint32_t parts_len;
     fc_host_mode host_mode;
@@ -100,6 +124,7 @@ struct fc_route {
     fc_slice hash_name;
     uint32_t first_byte_ms, between_bytes_ms, total_ms, tunnel_idle_ms; /* 0: no limit */
     uint64_t body_bytes_max;                            /* 0: the listener's */
+    uint32_t share_percent; /* of the places an adaptive upstream has, which this route may take */
     uint32_t attempts; /* times an idempotent request may be sent in all; connects that fail do not count */
     fc_retry_policy retry;
     bool log;

@@ -21,6 +21,7 @@
 
 #include <sys/socket.h>
 
+#include "fc/adaptive.h"
 #include "fc/balance.h"
 #include "fc/conn.h"
 #include "fc/health.h"
@@ -94,6 +95,8 @@ struct fc_upstream {
     fc_timer waiting_timer;
     uint64_t rejected, timed_out;
     fc_upstream_health *health; /* NULL: it is not watched */
+    fc_adaptive *adaptive;      /* NULL: it takes as many requests as come */
+    uint64_t shed;              /* requests held back for that */
 };
 
 typedef enum fc_lease_failure {
@@ -146,6 +149,8 @@ struct fc_upconn {
 fc_upstream *fc_upstream_new(fc_loop *loop, const char *name, const fc_upstream_settings *settings, uint64_t seed);
 /* Closes idle connections. REQUIRES: no lease is out and nobody waits. */
 void fc_upstream_free(fc_upstream *u);
+/* From now on it takes as many requests at once as its latency allows. 0, -EINVAL or -ENOMEM. */
+int fc_upstream_adapt(fc_upstream *u, const fc_adaptive_options *options);
 /* Replace the endpoints (at most FC_BALANCE_TARGETS_MAX). 0, or -errno and nothing changed. */
 int fc_upstream_set_endpoints(fc_upstream *u, const fc_endpoint_spec *specs, uint32_t n);
 

@@ -30,7 +30,10 @@ from apps.gateway.judges import Judge, Judgement, Keys, KeysNeeded, StaticKeys, 
 from apps.gateway.jwks import RemoteKeys
 from apps.gateway.jws import Refused, json_object, numeric_date, parse
 from apps.gateway.provider_keys import static_keys
-from apps.gateway.revocations import MEMORY, Revocations, tag, token_tag
+from apps.gateway.revocation_file import RevocationFile
+from apps.gateway.revocations import MEMORY, Full, Revocations, tag, token_tag
+from apps.gateway.settings_files import said
+from apps.gateway.threads import in_thread
 from apps.gateway.turns import Turns
 from fastcore import proxy as engine
 from fastcore.metrics import Counter, Metrics
@@ -74,6 +77,8 @@ class AuthService:
         self.verified = _table(region, "gateway.auth.verified", memory)
         self.refused = _table(region, "gateway.auth.refused", max(memory // REFUSED_SHARE, 1 << 18), tag_slots=1)
         self.revocations = Revocations(_table(region, "gateway.auth.revoked", MEMORY, tag_slots=1, shards=1))
+        self._file = RevocationFile(settings.auth.revocations) if settings.auth.revocations else None
+        self._remember_revocations()
         self._numbers = itertools.count()
         self._providers: dict[str, Known] = {}
         self._by_number: dict[int, Known] = {}
@@ -172,7 +177,8 @@ class AuthService:
         self, *, token: str = "", jti: str = "", sub: str = "", provider: str = "", seconds: float | None = None
     ) -> float:
         """Not accepted from now on, in all workers; returns until when that is kept (seconds since 1970). Exactly one
-        of token, jti, sub. Raises Full, and KeyError for a provider there is none of."""
+        of token, jti, sub. Raises Full, KeyError for a provider there is none of, and OSError when it is in force but
+        could not be saved."""
         now = time.time()
         names = [provider] if provider else list(self._providers)
         if provider and provider not in self._providers:
@@ -186,7 +192,29 @@ class AuthService:
         for mark in marks:
             self.revocations.add(mark, seconds, now)
             self.verified.invalidate_tag(mark)
+        if self._file is not None:
+            for mark in marks:
+                in_thread(self._file.append, mark, now, now + seconds)
         return now + seconds
+
+    def _remember_revocations(self) -> None:
+        """Of an earlier start. Every worker reads them; what the table has already stays as it is."""
+        if self._file is None:
+            return
+        now = time.time()
+        try:
+            lines = self._file.load(now)
+        except OSError as error:
+            log.error("auth.revocations: %s; what was revoked earlier is not known", said(error))
+            return
+        for line in lines:
+            mark = bytes.fromhex(line.mark)
+            if not self.revocations.has(mark):
+                try:
+                    self.revocations.add(mark, line.until - now, line.at)
+                except Full:
+                    log.error("auth.revocations: no room for all of them")
+                    return
 
     def _time_left(self, token: bytes, now: float) -> float:
         """Until the token's own word for when it expires, which nobody has verified: within the bounds it only decides

@@ -208,6 +208,8 @@ class Auth(Section):
     memory: Annotated[Size, Field(ge=1 << 20, le=1 << 40)] = 16 << 20
     """Shared memory for verdicts, from 512 bytes each. When it is full, those not used lately go. A new size needs a
     restart."""
+    revocations: str | None = None
+    """File in which revocations outlive a start of the gateway. Without it they last until it stops."""
     pending: Annotated[int, Field(ge=1, le=1_000_000), Whole] = 1024
     """Credentials per worker that may wait for a verdict; requests with further ones are answered 503."""
 

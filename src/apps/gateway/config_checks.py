@@ -20,7 +20,7 @@ from apps.yaml_source import Path
 from fastcore.proxy import Part
 
 MATCHERS = ("path", "exact", "template", "regex")
-ANSWERS = ("upstream", "redirect", "respond")
+ANSWERS = ("upstream", "split", "redirect", "respond")
 
 
 def check_addresses(
@@ -59,6 +59,9 @@ def check_upstream(name: str, upstream: Upstream) -> Iterator[Finding]:
         yield (*at, "hash_on"), f"hash_on has no effect with balance {upstream.balance}"
     if all(target.weight == 0 for target in upstream.targets):
         yield (*at, "targets"), "every target has weight 0, so none would take a request"
+    adaptive = upstream.adaptive
+    if adaptive is not None and not adaptive.minimum <= adaptive.initial <= adaptive.maximum:
+        yield (*at, "adaptive"), "must hold: minimum <= initial <= maximum"
     seen: set[Address] = set()
     for index, target in enumerate(upstream.targets):
         if target.address in seen:
@@ -113,7 +116,7 @@ def check_route_changes(index: int, route: Route, providers: Mapping[str, Provid
     yield from check_respond((*at, "respond"), route.respond)
     if route.redirect is not None:
         yield from check_parts((*at, "redirect", "to"), parts_of(route.redirect.to), False, usable)
-    if route.upstream is None:
+    if route.upstream is None and route.split is None:
         for key in ("rewrite", "request_headers", "request_query", "timeouts", "cache"):
             if key in route.model_fields_set:
                 yield (*at, key), f"{key} has no effect without an upstream"
@@ -122,10 +125,17 @@ def check_route_changes(index: int, route: Route, providers: Mapping[str, Provid
 def check_route(index: int, route: Route, upstreams: set[str]) -> Iterator[Finding]:
     """The meaning of one valid route: its upstream, its rewrite, its conditions."""
     at = ("routes", index)
-    if route.upstream is not None and route.upstream not in upstreams:
-        close = difflib.get_close_matches(route.upstream, upstreams, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        yield (*at, "upstream"), f"no upstream is called {route.upstream!r}{hint}"
+    if route.upstream is not None:
+        yield from _check_named((*at, "upstream"), route.upstream, upstreams)
+    if route.split is not None:
+        for number, share in enumerate(route.split.shares):
+            yield from _check_named((*at, "split", "shares", number, "upstream"), share.upstream, upstreams)
+        if not any(share.weight for share in route.split.shares):
+            yield (*at, "split"), "all weights are 0: nobody would answer"
+        if route.split.by == "user" and route.auth is None:
+            yield (*at, "split", "by"), "this route asks nobody who he is (auth)"
+        if route.split.by == "path":
+            yield (*at, "split", "by"), "write random, client_ip, user, header:NAME, cookie:NAME or query:NAME"
     rewrite = route.rewrite
     if rewrite.path is not None:
         if rewrite.strip_prefix is not None or rewrite.add_prefix is not None:
@@ -144,6 +154,12 @@ def check_route(index: int, route: Route, upstreams: set[str]) -> Iterator[Findi
         conditions: dict[str, Condition] = getattr(route, group)
         for name, condition in conditions.items():
             yield from _check_condition((*at, group, name), condition)
+
+
+def _check_named(at: Path, name: str, upstreams: set[str]) -> Iterator[Finding]:
+    if name not in upstreams:
+        close = difflib.get_close_matches(name, upstreams, 1)
+        yield at, f"no upstream is called {name!r}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def _below(path: str, prefix: str) -> bool:

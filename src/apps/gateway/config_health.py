@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from apps.gateway.config_base import Finding, Listed, Section
 from apps.units import Duration, Timeout, Whole
 from apps.yaml_source import Path
+from fastcore.proxy import Adaptive as EngineAdaptive
 
 _STATUS = re.compile(r"[1-5](xx|[0-9]{2})")
 _REQUEST_PATH = re.compile(r"/[\x21-\x22\x24-\x7e]*")  # visible characters, no fragment
@@ -114,6 +115,26 @@ class Outlier(Section):
     """At most this share of the targets is ejected at one time, rounded down: one of two at 50."""
 
 
+class Adaptive(Section):
+    initial: Annotated[int, Field(ge=1, le=1_000_000), Whole] = 20
+    """Requests at once to begin with, per worker."""
+    minimum: Annotated[int, Field(ge=1, le=1_000_000), Whole] = 3
+    """Never fewer."""
+    maximum: Annotated[int, Field(ge=1, le=1_000_000), Whole] = 1000
+    """Never more."""
+    tolerance: Annotated[float, Field(ge=1, le=10)] = 1.5
+    """How many times slower than at its best the upstream may be before less is sent to it."""
+    window: Annotated[Duration, Field(ge=10, le=60_000)] = 500
+    """How often the number is found anew; a window has ten answers at least."""
+    probe: Duration = 0
+    """How often its best is found anew, by `minimum` requests at once for one window; 0 never."""
+
+    def engine(self) -> EngineAdaptive:
+        return EngineAdaptive(
+            self.initial, self.minimum, self.maximum, self.tolerance, self.window / 1000, self.probe / 1000
+        )
+
+
 class Breaker(Section):
     failures: Row = 5
     """Failures in a row that open it; 0: these do not."""
@@ -179,3 +200,6 @@ def check_retries(at: Path, retries: Retries) -> Iterator[Finding]:
         yield (*at, "retries", "per_try_timeout"), "has no retry to lead to: `on` needs timeout"
     if retries.budget is not None and not retries.budget.percent and not retries.budget.per_second:
         yield (*at, "retries", "budget"), "percent and per_second are both 0, so nothing would ever be sent again"
+
+
+AdaptiveOrTrue = Annotated[Adaptive, BeforeValidator(lambda value: {} if value is True else value)]

@@ -16,6 +16,7 @@ LIVE = frozenset(
         "control_token",
         "control_token_file",
         "control_hosts",
+        "audit_log",
         "auth.providers",
         "access_log.path",
         "limits.body_bytes",

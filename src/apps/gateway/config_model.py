@@ -31,7 +31,7 @@ from apps.gateway.config_changes import (
     RespondOrText,
     SecurityOrSwitch,
 )
-from apps.gateway.config_health import Breaker, HealthCheck, Outlier, Percent, Retries, Status
+from apps.gateway.config_health import AdaptiveOrTrue, Breaker, HealthCheck, Outlier, Percent, Retries, Status
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
 from apps.gateway.config_reload import Reload
 from apps.gateway.config_tls import Tls, UpstreamTlsOrTrue
@@ -106,6 +106,11 @@ def _checked_by(parameters: Callable[[str], frozenset[str]]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _split_source(value: str) -> str:
+    return value if value in ("random", "user") else _hash_source(value)
+
+
+SplitSource = Annotated[str, AfterValidator(_split_source)]
 Method = Annotated[str, AfterValidator(_method)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
@@ -214,6 +219,9 @@ class Upstream(Section):
     """Targets are asked again and again whether they are well; without it they are not."""
     outlier: Outlier | None = None
     """A target that fails real requests is left out for a while; without it none is."""
+    adaptive: AdaptiveOrTrue | None = None
+    """`true`, or a mapping: send as many requests at once as latency shows the upstream can bear, and answer 503 for
+    the rest, the least important first (`importance`). Every worker finds its own number."""
     breaker: Breaker | None = None
     """Requests are answered 503 at once while the upstream as a whole fails."""
     target_breaker: Breaker | None = None
@@ -262,6 +270,24 @@ class RouteLimits(Section):
     """Overrides `limits.body_bytes`; 0 is no bound."""
 
 
+class Share(Section):
+    upstream: str
+    """Name of the upstream that gets it."""
+    weight: Annotated[int, Field(ge=0, le=1_000_000), Whole] = 1
+    """Its part of the traffic relative to the other shares; 0 is none."""
+
+
+class Split(Section):
+    shares: Annotated[tuple[Annotated[Share, short_for("upstream")], ...], Listed, Field(min_length=1, max_length=64)]
+    """Upstreams with weights, as in `[{upstream: old, weight: 95}, {upstream: new, weight: 5}]`."""
+    by: SplitSource = "random"
+    """Who stays where: `random` (every request by itself), `client_ip`, `user`, `header:NAME`, `cookie:NAME` or
+    `query:NAME`. What has no such value goes by chance. Changed weights move no more clients than they must."""
+
+
+SplitOrShares = Annotated[Split, BeforeValidator(lambda value: {"shares": value} if isinstance(value, list) else value)]
+
+
 class Route(Section):
     name: Name | None = None
     """Shown in logs, metrics and /routes; unique. A route without one is called by its place, as in `#3`."""
@@ -286,7 +312,11 @@ class Route(Section):
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000), Whole] = 0
     """Higher is tried first; among equals exact, template, regex, longest prefix, then order in the file."""
     upstream: str | None = None
-    """Name of the upstream that answers. A route has one of upstream, redirect and respond."""
+    """Name of the upstream that answers. A route has one of upstream, split, redirect and respond."""
+    split: (
+        Annotated[Split, BeforeValidator(lambda value: {"shares": value} if isinstance(value, list) else value)] | None
+    ) = None
+    """Several upstreams, each with its share of the traffic: a list of shares, or a mapping."""
     redirect: RedirectOrText | None = None
     """Send clients elsewhere: an address, or a mapping."""
     respond: RespondOrText | None = None
@@ -316,6 +346,9 @@ class Route(Section):
     is none."""
     auth: RouteAuthOrName | None = None
     """Who may use it: a provider's name, several, or a mapping. Without it everybody may."""
+    importance: Literal["high", "normal", "low"] = "normal"
+    """Who goes last when an upstream with `adaptive` cannot bear more: of its places high may take all, normal 85 %,
+    low 60 %."""
     access_log: bool = True
     """false leaves this route out of the access log."""
     retries: bool = True
@@ -344,6 +377,9 @@ class Gateway(Section):
     """Worker processes; 0 or `auto` is one for each CPU this process may use."""
     access_log: Annotated[AccessLog, short_for("path")] = AccessLog()
     """`off`, `-`, a path, or a mapping with path and sample. One JSON object a line (see PROTOCOL.md)."""
+    audit_log: Annotated[str, Field(min_length=1)] = "-"
+    """Who changed what through the control plane: `-` for the log, `off`, or the path of a file that is appended to.
+    One JSON object a line, on the disk before the change is answered."""
     pid_file: str | None = None
     """The master writes its process id here, for HUP (new workers) and USR2 (upgrade)."""
     server_name: FieldToken = "fastcore"

@@ -6,7 +6,6 @@ what a Service answers must be the sum over all of them.
 
 import base64
 import hashlib
-import logging
 import re
 import time
 from collections.abc import Mapping
@@ -16,15 +15,15 @@ from typing import Any, Protocol
 import falcon
 
 from apps import openapi, problems
+from apps.audit import AuditTrail, details
 from apps.control_guard import Guard
 from apps.gateway.config_model import Gateway
 from apps.gateway.control_auth import AuthViews, Revoker
 from apps.gateway.control_cache import CacheViews, Store
-from apps.gateway.control_config import Configuration, ConfigViews
+from apps.gateway.control_config import Configuration, ConfigViews, Fixed
+from apps.gateway.threads import in_thread
 from apps.openapi import Endpoint
 from fastcore import __version__
-
-log = logging.getLogger("fastcore.gateway")
 
 RESET = {
     "type": "object",
@@ -37,6 +36,12 @@ RESET = {
             "description": "what the limit counts by, to its value; what is left out counts as absent",
         },
     },
+}
+
+DRAIN = {
+    "type": "object",
+    "properties": {"on": {"type": "boolean", "description": "false: traffic may come again (true)"}},
+    "additionalProperties": False,
 }
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -96,7 +101,7 @@ def create_app(service: Service, configuration: Configuration) -> "falcon.App[An
     token = settings.control_token.get_secret_value() if settings.control_token else None
     open_paths = [endpoint.path for endpoint in control.endpoints if not endpoint.needs_token]
     control.guard = Guard(token, settings.control, settings.control_hosts, open_paths)
-    app: falcon.App[Any, Any] = falcon.App(middleware=[control.guard])
+    app: falcon.App[Any, Any] = falcon.App(middleware=[AuditTrail(settings.audit_log, in_thread), control.guard])
     problems.install(app)
     openapi.add_routes(app, control.endpoints)
     return app
@@ -107,6 +112,7 @@ class _Control:
 
     def __init__(self, service: Service, configuration: Configuration):
         self._service = service
+        self._configuration = configuration
         self._page, self._page_policy = _page()
         self.endpoints = (
             Endpoint("/livez", "This worker answers.", self.livez, needs_token=False),
@@ -139,6 +145,14 @@ class _Control:
             *AuthViews(service).endpoints,
             *CacheViews(service).endpoints,
             *ConfigViews(configuration).endpoints,
+            Endpoint(
+                "/drain",
+                "Say on /readyz that no more traffic is to come, and go on serving what does; or take that back.",
+                self.drain,
+                answers={200: "done, in all workers", 409: "no data plane"},
+                method="POST",
+                body=DRAIN,
+            ),
             Endpoint("/openapi.json", "This document.", self.openapi),
             Endpoint(
                 "/",
@@ -154,7 +168,7 @@ class _Control:
         resp.media = {"status": "alive"}
 
     def readyz(self, req: falcon.Request, resp: falcon.Response) -> None:
-        reasons = self._service.not_ready()
+        reasons = self._not_ready()
         body: dict[str, Any] = {"status": "not ready" if reasons else "ready"}
         if reasons:
             resp.status = falcon.HTTP_503
@@ -174,7 +188,7 @@ class _Control:
         resp.media = {
             "version": __version__,
             "uptime_seconds": round(max(0.0, time.time() - self._service.started), 3),
-            "ready": not self._service.not_ready(),
+            "ready": not self._not_ready(),
             **self._service.status(),
         }
 
@@ -193,6 +207,7 @@ class _Control:
         if not isinstance(name, str) or not isinstance(key, dict) or not all(isinstance(v, str) for v in key.values()):
             raise falcon.HTTPBadRequest(description='send {"name": "per_ip", "key": {"ip": "192.0.2.7"}}')
         try:
+            details(req).update(limit=name, key=key)
             had_used = self._service.reset_limit(name, key)
         except KeyError:
             raise falcon.HTTPNotFound(description=f"no limit is called {name!r}") from None
@@ -200,8 +215,22 @@ class _Control:
             raise falcon.HTTPBadRequest(description=str(error)) from None
         except NoDataPlane as error:
             raise falcon.HTTPServiceUnavailable(description=str(error)) from None
-        log.info("control plane, for %s: limit %s reset for %s", req.env.get("REMOTE_ADDR", "?"), name, key)
         resp.media = {"name": name, "key": key, "had_used": had_used}
+
+    def _not_ready(self) -> list[str]:
+        asked = ["draining: POST /drain has asked for it"] if self._configuration.draining else []
+        return [*asked, *self._service.not_ready()]
+
+    def drain(self, req: falcon.Request, resp: falcon.Response) -> None:
+        asked = req.get_media()
+        if not isinstance(asked, dict) or set(asked) - {"on"} or type(asked.get("on", True)) is not bool:
+            raise falcon.HTTPBadRequest(description='send {"on": true} or {"on": false}')
+        details(req).update(on=asked.get("on", True))
+        try:
+            self._configuration.drain(asked.get("on", True))
+        except Fixed as error:
+            raise falcon.HTTPConflict(description=str(error)) from None
+        resp.media = {"draining": self._configuration.draining}
 
     def openapi(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.media = openapi.document("fastcore gateway: control plane", self.endpoints)

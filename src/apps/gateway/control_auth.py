@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import falcon
 
+from apps.audit import details
 from apps.gateway.revocations import Full
 from apps.openapi import Endpoint
 from apps.units import parse_duration
@@ -64,6 +65,8 @@ class AuthViews:
         what = {key: document[key] for key in (*kinds, "provider") if key in document}
         if len(what[kinds[0]]) > LONGEST:
             raise falcon.HTTPBadRequest(description=f"{kinds[0]} has at most {LONGEST} characters")
+        told = {key: value for key, value in what.items() if key != "token"}  # which is a secret
+        details(req).update(revoked=kinds[0], **told)
         try:
             seconds = parse_duration(document["for"]) / 1000 if "for" in document else None
             until = self._service.revoke(what, seconds)
@@ -73,6 +76,10 @@ class AuthViews:
             raise falcon.HTTPBadRequest(description="no auth provider has this name") from None
         except Full:
             raise falcon.HTTPError(507, description="no room for a further revocation before others expire") from None
+        except OSError as error:
+            raise falcon.HTTPInternalServerError(
+                description=f"revoked until the next start, and not saved: {error.filename}: {error.strerror}"
+            ) from None
         if until is None:
             raise falcon.HTTPConflict(description="no auth provider is configured")
         resp.media = {"revoked": kinds[0], "until": datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")}

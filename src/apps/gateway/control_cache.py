@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import falcon
 
+from apps.audit import details
 from apps.openapi import Endpoint
 
 PURGE = {
@@ -56,6 +57,7 @@ class CacheViews:
         what = {kind: document[kind] for kind in kinds if kind != "all"}
         if len(kinds) != 1 or not all(isinstance(value, str) for value in what.values()) or not isinstance(soft, bool):
             raise falcon.HTTPBadRequest(description="send an object with one of url, prefix, tag, all, and maybe soft")
+        details(req).update(what or {"all": True}, soft=soft)
         try:
             done = self._service.purge_cache(what, soft)
         except ValueError as error:

@@ -1,19 +1,17 @@
 """The control plane's view of the settings: what is in force and where it comes from, putting others there, the
 configurations before, comparing and going back."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import falcon
 
+from apps.audit import details
 from apps.gateway.history import Entry, NeedsFile, Overtaken
 from apps.openapi import Endpoint
 from apps.settings import InvalidSettings
 from apps.yaml_source import Bounds
-
-log = logging.getLogger("fastcore.gateway")
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", falcon.MEDIA_JSON)
 ROLLBACK = {
@@ -50,6 +48,9 @@ class Configuration(Protocol):
     def compare(self, before: int, after: int) -> dict[str, dict[str, Any]]: ...
     def put(self, text: str, *, by: str, save: bool = True, expect: int | None = None) -> dict[str, Any]: ...
     def roll_back(self, number: int, *, by: str, save: bool = True) -> dict[str, Any]: ...
+    @property
+    def draining(self) -> bool: ...
+    def drain(self, on: bool) -> None: ...
 
 
 class ConfigViews:
@@ -136,8 +137,9 @@ class ConfigViews:
         save = req.get_param_as_bool("save", default=True)
         by = req.env.get("REMOTE_ADDR", "?")
         expect = _expected(req)
+        details(req).update(save=save, before=self._configuration.number)
         resp.media = _told(lambda: self._configuration.put(text, by=by, save=save, expect=expect))
-        log.info("control plane, for %s: settings put: %s", by, resp.media)
+        details(req).update({key: resp.media[key] for key in ("number", "new_workers_for") if key in resp.media})
 
     def roll_back(self, req: falcon.Request, resp: falcon.Response) -> None:
         asked = req.get_media()
@@ -145,8 +147,9 @@ class ConfigViews:
         if type(number) is not int or type(save) is not bool or set(asked) - {"number", "save"}:
             raise falcon.HTTPBadRequest(description='send {"number": 12}')
         by = req.env.get("REMOTE_ADDR", "?")
+        details(req).update(to=number, save=save, before=self._configuration.number)
         resp.media = _told(lambda: self._configuration.roll_back(number, by=by, save=save))
-        log.info("control plane, for %s: rolled back to %d: %s", by, number, resp.media)
+        details(req).update({key: resp.media[key] for key in ("number", "new_workers_for") if key in resp.media})
 
 
 def _expected(req: falcon.Request) -> int | None:

@@ -169,6 +169,7 @@ class DataPlane:
                 "balance": member.engine.balance,
                 "waiting": member.engine.waiting,
                 **{key: value for key, value in member.engine.health().items() if key in ("breaker", "checks_by")},
+                **({"adaptive": adaptive} if (adaptive := member.engine.adaptive()) else {}),
                 "targets": [
                     self._figures.target(member.engine.name, endpoint) for endpoint in member.engine.endpoints()
                 ],

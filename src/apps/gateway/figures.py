@@ -40,6 +40,11 @@ UPSTREAM_COUNTERS = {
     "stopped": "Requests answered at once because the upstream's breaker was open",
     "denied": "Retries that the budget did not allow",
 }
+#: Of an adaptive upstream.
+ADAPTIVE_GAUGES = {
+    "limit": "Requests the upstream can bear at once, as its latency shows",
+    "in_flight": "Requests that are at the upstream",
+}
 GAUGES = {
     "connections": "Open client connections",
     "idle_connections": "Client connections without a request",
@@ -161,8 +166,25 @@ class Figures:
                 if place not in self._endpoint_gauges:
                     self._endpoint_gauges[place] = self._gauge(key, labels)
                 self._endpoint_gauges[place].set(value)
+        if (adaptive := engine.adaptive()) is not None:
+            self._publish_adaptive(engine, adaptive, shown)
         if engine.watched:
             self._publish_watched(engine, leads, shown)
+
+    def _publish_adaptive(self, engine: Upstream, found: dict[str, int], shown: set[tuple[str, str, str]]) -> None:
+        counter = self._metrics.counter(
+            f"{self._prefix}_upstream_shed",
+            "Requests held back because the upstream could bear no more",
+            upstream=engine.name,
+        )
+        counter.inc(self._since(engine, "", "shed", found["shed"]))
+        for key, text in ADAPTIVE_GAUGES.items():
+            place = (engine.name, "", key)
+            shown.add(place)
+            gauge = self._endpoint_gauges[place] = self._metrics.gauge(
+                f"{self._prefix}_upstream_{key}", text, upstream=engine.name
+            )
+            gauge.set(found[key])
 
     def _publish_watched(self, engine: Upstream, leads: bool, shown: set[tuple[str, str, str]]) -> None:
         own = engine.health()

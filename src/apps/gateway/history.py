@@ -3,6 +3,7 @@
     <folder>/index.json     their list, the last one in force; replaced whole, which is what workers watch for
     <folder>/12.settings    number 12, compiled
     <folder>/running-4711   the number that worker 4711 runs
+    <folder>/draining       there while no more traffic is to come
     <folder>/seen           what tells the settings file as it was last read from a changed one
 
 The folder is ours alone (0700), because settings hold secrets and because compiled ones are unpickled. All calls touch
@@ -28,6 +29,7 @@ from apps.gateway.compiled import PROTOCOL, Compiled
 
 INDEX = "index.json"
 SEEN = "seen"
+DRAINING = "draining"
 RUNNING = "running-"
 #: Memory, where there is such a place: what is kept there ends with the gateway anyway.
 MEMORY = Path("/dev/shm")  # noqa: S108
@@ -111,6 +113,19 @@ class History:
             return (self.folder / SEEN).read_text()
         except FileNotFoundError:
             return ""
+
+    # --- no more traffic ---
+
+    def drain(self, on: bool) -> None:
+        """All workers say that no more traffic is to come, or that it may."""
+        if on:
+            self._write(DRAINING, b"")
+        else:
+            (self.folder / DRAINING).unlink(missing_ok=True)
+
+    @property
+    def draining(self) -> bool:
+        return (self.folder / DRAINING).exists()
 
     # --- who runs what ---
 

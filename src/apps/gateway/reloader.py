@@ -26,7 +26,7 @@ from apps.gateway.config import FileError, read_settings
 from apps.gateway.config_live import at_start_only
 from apps.gateway.config_model import Route
 from apps.gateway.data import PREFIX, DataPlane
-from apps.gateway.history import INDEX, Entry, NeedsFile, Overtaken
+from apps.gateway.history import Entry, NeedsFile, Overtaken
 from apps.gateway.origin import Origin, place_of
 from apps.gateway.threads import in_thread
 from apps.gateway.turns import Turns
@@ -39,6 +39,7 @@ log = logging.getLogger("fastcore.gateway")
 FOLLOW_SECONDS = 5.0  # that a change waits for all workers before it is answered
 LOOK_SECONDS = 5.0  # between looks at the file where the kernel tells nothing, as on a network's file system
 RETRY_SECONDS = 1.0
+CONTROL = ("control_token", "control_hosts", "audit_log")  # what the control plane is made of
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 RUNNING_POLL = 0.005
 TURN_SECONDS = (
@@ -98,6 +99,13 @@ class Reloader:
 
     def running(self) -> dict[int, int]:
         return in_thread(self._history.running)
+
+    @property
+    def draining(self) -> bool:
+        return self._history.draining
+
+    def drain(self, on: bool) -> None:
+        in_thread(self._history.drain, on)
 
     def describe(self, number: int | None = None) -> dict[str, Any]:
         """Every setting of a configuration with its origin, secrets masked; of what runs here if none is named. Raises
@@ -227,11 +235,9 @@ class Reloader:
                 gevent.sleep(RETRY_SECONDS)
                 continue
             self._number.set(self.number if self._metrics.leads() else 0)
-            names: set[str] | None = set()
-            while names is not None and INDEX not in names:
-                wait_read(watch.fileno())
-                names = watch.read()
-            if names is None:  # the folder is gone, and the gateway with it
+            with contextlib.suppress(TimeoutError):  # now and then without a reason: another worker may lead
+                wait_read(watch.fileno(), timeout=LOOK_SECONDS)
+            if watch.read() is None:  # the folder is gone, and the gateway with it
                 return
 
     def _catch_up(self) -> bool:
@@ -263,7 +269,7 @@ class Reloader:
         _settle()
         self.number = entry.number
         self._changes.inc()
-        if (before.control_token, before.control_hosts) != (settings.control_token, settings.control_hosts):
+        if any(getattr(before, name) != getattr(settings, name) for name in CONTROL):
             self._changed()
         self._history.runs(entry.number)
         log.info("settings: number %d in force (%s)", entry.number, entry.source)

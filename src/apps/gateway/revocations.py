@@ -58,5 +58,8 @@ class Revocations:
         since = self._table.get(subject)
         return since is not None and (issued is None or issued <= _ISSUED.unpack(since)[0])
 
+    def has(self, mark: bytes) -> bool:
+        return self._table.get(mark) is not None
+
     def __len__(self) -> int:
         return len(self._table)

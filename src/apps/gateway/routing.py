@@ -14,7 +14,7 @@ from apps.gateway.config_health import Retries, numbers
 from apps.gateway.config_model import Condition, Gateway, Rewrite, Route
 from apps.yaml_source import Path
 from fastcore import regex
-from fastcore.proxy import Edit, Literal, Parameter, Tail, Upstream
+from fastcore.proxy import Edit, Literal, Parameter, Split, Tail, Upstream
 from fastcore.proxy import Route as EngineRoute
 from fastcore.proxy import RouteAuth as EngineAuth
 from fastcore.resilience import Retry
@@ -24,6 +24,10 @@ Piece = Literal | Parameter | Tail
 
 # Tunnels (WebSocket) are quiet for long times by nature; nginx's 60 s cut them, which is what its users ask about most.
 TUNNEL_IDLE_SECONDS = 3600.0
+
+#: Percent of an adaptive upstream's places. Above a half each, because a limit that is never more than half in use does
+#: not grow.
+SHARES = {"high": 100, "normal": 85, "low": 60}
 
 
 def route_name(index: int, route: Route) -> str:
@@ -122,12 +126,27 @@ def _pieces(path: str) -> list[Piece]:
     return found
 
 
+def upstreams_of(route: Route) -> tuple[str, ...]:
+    """Names of the upstreams a route's requests may go to."""
+    if route.split is not None:
+        return tuple(share.upstream for share in route.split.shares)
+    return (route.upstream,) if route.upstream is not None else ()
+
+
+def without_cache(route: EngineRoute) -> EngineRoute:
+    """And its shares."""
+    if route.split is None:
+        return replace(route, cache=None)
+    shares = tuple((weight, without_cache(share)) for weight, share in route.split.shares)
+    return replace(route, cache=None, split=replace(route.split, shares=shares))
+
+
 class RouteMaker:
     """Makes what the engine does with each route, and makes it again only where something it depends on changed."""
 
     def __init__(self) -> None:
         self._general: tuple[Any, ...] = ()
-        self._made: dict[int, tuple[Route, str, Upstream | None, EngineRoute]] = {}
+        self._made: dict[int, tuple[Route, str, tuple[Upstream, ...], EngineRoute]] = {}
 
     def make(
         self,
@@ -142,16 +161,16 @@ class RouteMaker:
         limits, timeouts = settings.limits, settings.timeouts
         general = (settings.default_rate_limits, settings.security_headers, limits.body_bytes, timeouts, has_cache)
         before = self._made if general == self._general else {}
-        made: dict[int, tuple[Route, str, Upstream | None, EngineRoute]] = {}
+        made: dict[int, tuple[Route, str, tuple[Upstream, ...], EngineRoute]] = {}
         found = []
         for index, route in enumerate(settings.routes):
             name = route_name(index, route)
-            engine = upstream(route.upstream) if route.upstream is not None else None
+            engines = tuple(map(upstream, upstreams_of(route)))
             # A route that did not change is the same object, and so is an upstream; those of providers may differ.
             known = before.get(id(route))
-            if known is None or known[1] != name or known[2] is not engine or route.auth is not None:
+            if known is None or known[1] != name or known[2] != engines or route.auth is not None:
                 engine_route = _engine_route(settings, index, route, upstream, auth)
-                known = (route, name, engine, engine_route if has_cache else replace(engine_route, cache=None))
+                known = (route, name, engines, engine_route if has_cache else without_cache(engine_route))
             turn()
             made[id(route)] = known  # holds the route, so that nothing else has its id
             found.append(known[3])
@@ -168,6 +187,8 @@ def _engine_route(
 ) -> EngineRoute:
     if route.auth is not None and auth is None:
         raise ValueError(f"{route_name(index, route)} asks for authentication, and nobody gives it")
+    if route.split is not None:
+        return _split_up(settings, index, route, upstream, auth)
     if route.upstream is None:
         return _answered_here(settings, index, route, auth)
     target = settings.upstreams[route.upstream]
@@ -191,6 +212,7 @@ def _engine_route(
         total_timeout=seconds(overrides.total, timeouts.total),
         tunnel_idle_timeout=TUNNEL_IDLE_SECONDS,
         body_bytes_max=settings.limits.body_bytes if body is None else body,
+        share=SHARES[route.importance],
         attempts=1 + (target.retries.attempts if route.retries else 0),
         retry=_retry(target.retries, route.retry_any_method),
         log=route.access_log,
@@ -202,6 +224,25 @@ def _engine_route(
         cors=route.cors.engine() if route.cors else None,
         cache=route.cache.policy() if route.cache else None,
     )
+
+
+def _split_up(
+    settings: Gateway,
+    index: int,
+    route: Route,
+    upstream: Callable[[str], Upstream],
+    auth: Callable[[RouteAuth], EngineAuth] | None,
+) -> EngineRoute:
+    """The route as it is for one upstream, once for each share; and one that has them all."""
+    assert route.split is not None
+    same = {"split": None, "name": route_name(index, route)}
+
+    def made(name: str) -> EngineRoute:
+        return _engine_route(settings, index, route.model_copy(update={**same, "upstream": name}), upstream, auth)
+
+    shares = tuple((share.weight, made(share.upstream)) for share in route.split.shares)
+    split = Split(shares, tuple(route.split.by.split(":", 1)))
+    return replace(shares[0][1], upstream=None, split=split)
 
 
 def _answered_here(

@@ -118,6 +118,11 @@ class FixedConfiguration:
     def roll_back(self, number: int, *, by: str, save: bool = True) -> dict[str, Any]:
         raise KeyError(number)
 
+    draining = False
+
+    def drain(self, on: bool) -> None:
+        raise Fixed("there is no traffic to keep away from this process")
+
 
 class GatewayApp:
     """The WSGI callable gunicorn loads in each worker.

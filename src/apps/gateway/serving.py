@@ -99,6 +99,8 @@ def _remembered(compiled: Compiled, settings: Gateway, place: str) -> tuple[Hist
         if entry is None or entry.digest != compiled.digest:
             entry = history.add(compiled, source=source, keep=settings.reload.keep)
         history.saw(place)
+        if source == "start":
+            history.drain(False)  # left by an earlier gateway with the same folder
     except OSError as error:
         raise InvalidSettings(f"reload.directory: {said(error)}") from None
     return history, entry

@@ -126,6 +126,7 @@ class UpstreamSet:
             buffer_bytes=settings.limits.buffer_bytes,
             health=engine_health(model),
             tls=model.tls.context() if model.tls else None,
+            adaptive=model.adaptive.engine() if model.adaptive else None,
         )
         checker = self._checker(engine, model) if model.health_check else None
         resolver = Resolver(name, model, self._applier(engine, checker), known=old.resolver.known if old else None)
