@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     wrong: list[str] = []
     beside, alone, spread, checked = [], [], [], []
-    done = refused = 0
+    done = refused = unsent = 0
     with loadlib.workplace() as folder, ExitStack() as stack:
         backend = stack.enter_context(loadlib.running(proxies.backend(folder), folder))
         echo = EchoTarget()
@@ -173,7 +173,10 @@ def main(argv: list[str] | None = None) -> int:
             with Changes(settings, chosen.seconds / chosen.reloads) as changes:
                 beside_load = loadlib.bench(service.url, *options, "-d", f"{round(chosen.seconds * 1000)}ms")
             beside.append(beside_load.p99_ms)
-            wrong += [f"{run.failed} requests failed" for run in (load, beside_load) if run.failed]
+            wrong += [
+                f"{run.failed - run.unsent} requests failed" for run in (load, beside_load) if run.failed > run.unsent
+            ]
+            unsent += load.unsent + beside_load.unsent
             wrong += changes.wrong
             done += changes.done
             refused += changes.refused
@@ -196,7 +199,8 @@ def main(argv: list[str] | None = None) -> int:
     print(row)
     print(
         f"{done} reloads and {refused} refused; a check took {statistics.median(checked):.0f} ms, putting it in force "
-        f"{statistics.median(spread):.1f} ms (most {max(spread):.1f}); {len(wrong)} things went wrong",
+        f"{statistics.median(spread):.1f} ms (most {max(spread):.1f}); {len(wrong)} things went wrong, {unsent} "
+        "requests were due and never sent because the generator was behind",
         file=sys.stderr,
     )
     raw = {"beside": beside, "alone": alone, "spread_ms": spread, "checked_ms": checked, "wrong": wrong}

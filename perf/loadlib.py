@@ -175,6 +175,8 @@ class Load:
     failed: int
     p50_ms: float
     p99_ms: float
+    unsent: int = 0
+    """Of those that failed: due, and never sent, because the generator was behind."""
 
     @property
     def rate(self) -> float:
@@ -217,7 +219,8 @@ def bench(url: str, *options: str) -> Load:
     refused = report["status_classes"]["4xx"] + report["status_classes"]["5xx"]
     latency = report["latency_us"] or {"p50": 0.0, "p99": 0.0}
     failed = report["failed"] + refused + report["unsent"]
-    return Load(report["responses"], report["seconds"], failed, latency["p50"] / 1e3, latency["p99"] / 1e3)
+    unsent = report["unsent"]
+    return Load(report["responses"], report["seconds"], failed, latency["p50"] / 1e3, latency["p99"] / 1e3, unsent)
 
 
 @dataclass

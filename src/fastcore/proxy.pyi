@@ -17,6 +17,7 @@ __all__ = [
     "BALANCE",
     "CELLS",
     "REASONS",
+    "Adaptive",
     "Authenticator",
     "CachePolicy",
     "Cors",
@@ -30,6 +31,7 @@ __all__ = [
     "Proxy",
     "Route",
     "RouteAuth",
+    "Split",
     "Tail",
     "Upstream",
     "pack_verdict",
@@ -144,7 +146,6 @@ class Authenticator:
     ) -> None: ...
     def take(self) -> tuple[int, bytes, bytes] | None: ...
     def settle(self, key: bytes, verdict: bytes) -> bool: ...
-    def adaptive(self) -> dict[str, int] | None: ...
     @property
     def waiting(self) -> int: ...
 
@@ -184,7 +185,7 @@ class Adaptive:
     initial: int = 20
     minimum: int = 3
     maximum: int = 1000
-    tolerance: float = 1.5
+    tolerance: float = 1.1
     window: float = 0.5
     probe: float = 0.0
 

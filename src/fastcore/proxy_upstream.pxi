@@ -33,7 +33,7 @@ class Adaptive:
     initial: int = 20
     minimum: int = 3
     maximum: int = 1000
-    tolerance: float = 1.5
+    tolerance: float = 1.1
     window: float = 0.5
     probe: float = 0.0
 

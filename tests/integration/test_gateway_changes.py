@@ -327,7 +327,7 @@ def test_their_lines_in_the_log(gateway: Gateway, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("route", "said"),
     [
-        ("path: /", "a route needs one of upstream, redirect, respond"),
+        ("path: /", "a route needs one of upstream, split, redirect, respond"),
         ("path: /, upstream: u, respond: x", "upstream already answers"),
         ("path: /, upstream: u, request_headers: {set: {Host: x}}", "Host: the gateway itself writes this field"),
         ("path: /, upstream: u, request_headers: {set: {X-Forwarded-For: x}}", "itself writes"),

@@ -108,7 +108,7 @@ routes:
     ("route", "expected"),
     [
         ("{upstream: hello}", "3:5: routes[0]: a route needs one of path, exact, template, regex"),
-        ("{path: /}", "3:5: routes[0]: a route needs one of upstream, redirect, respond"),
+        ("{path: /}", "3:5: routes[0]: a route needs one of upstream, split, redirect, respond"),
         ("{path: /, upstream: 5}", '3:15: routes[0].upstream: expected a string; write "5" in quotes'),
         ("{path: /a b, upstream: hello}", "3:6: routes[0].path: '/a b': a path has no spaces"),
         (

@@ -122,7 +122,7 @@ class Adaptive(Section):
     """Never fewer."""
     maximum: Annotated[int, Field(ge=1, le=1_000_000), Whole] = 1000
     """Never more."""
-    tolerance: Annotated[float, Field(ge=1, le=10)] = 1.5
+    tolerance: Annotated[float, Field(ge=1, le=10)] = 1.1
     """How many times slower than at its best the upstream may be before less is sent to it."""
     window: Annotated[Duration, Field(ge=10, le=60_000)] = 500
     """How often the number is found anew; a window has ten answers at least."""
