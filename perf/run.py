@@ -31,6 +31,12 @@ BENCHES = {
     "worker": ("load_worker", "WSGI worker", ["--seconds", "1", "--pairs", "1"]),
     "gateway": ("load_gateway", "Gateway", ["--seconds", "1", "--pairs", "1", "--idle", "500"]),
     "policies": ("load_policies", "Gateway policies", ["--seconds", "1", "--pairs", "1"]),
+    "reloads": (
+        "load_reloads",
+        "Gateway, new settings under traffic",
+        ["--seconds", "2", "--pairs", "1", "--reloads", "2", "--routes", "100", "--sockets", "20"],
+    ),
+    "overload": ("load_overload", "Gateway, more load than an upstream can bear", ["--seconds", "1", "--pairs", "1"]),
     "store": ("load_store", "Store, long runs", ["--gigabytes", "0.02", "--log-gigabytes", "0.02", "--no-results"]),
     "transfers": ("load_transfers", "Small requests beside large transfers", ["--seconds", "1", "--pairs", "1"]),
 }

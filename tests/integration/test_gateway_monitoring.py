@@ -2,7 +2,9 @@
 
 import json
 import re
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import trustme
 from issuers import ISSUER, Issuer
 from ruamel.yaml import YAML
-from servers import ROOT, Gateway, RawUpstream, answer_forever, free_ports, get
+from servers import ROOT, SECONDS, Gateway, RawUpstream, answer_forever, free_ports, get
 
 FOLDER = ROOT / "src/apps/gateway/monitoring"
 RULES = YAML(typ="safe").load(FOLDER / "alerts.yaml")["groups"][0]["rules"]
@@ -132,6 +134,31 @@ def test_every_figure_they_ask_for_is_there(exposition: str) -> None:
 def test_promtool_finds_nothing_to_say(exposition: str) -> None:
     checked = promtool("check", "metrics", text=exposition)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_statsd_gets_the_figures(start_gateway: Callable[..., Gateway]) -> None:
+    """Of both workers together, from one of them."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.settimeout(SECONDS)
+        port = statsd.getsockname()[1]
+        gateway = start_gateway(
+            f"statsd: {{address: '127.0.0.1:{port}', prefix: edge, every: 50ms}}\n"
+            "routes: [{name: here, path: /, respond: here}]\n",
+            workers=2,
+        )
+        statsd.recv(65536)  # what was counted before the first look is not sent
+        for _ in range(20):
+            assert gateway.ask(get("/")).status == 200
+        counted = 0
+        until = time.monotonic() + SECONDS
+        while counted < 20:
+            assert time.monotonic() < until, f"{counted} came"
+            for line in statsd.recv(65536).decode().splitlines():
+                name, _, value = line.partition(":")
+                if name == "edge.fastcore_gateway_requests.2xx.here":
+                    counted += int(value.removesuffix("|c"))
+        assert counted == 20
 
 
 def test_histograms_are_by_route_and_by_upstream(exposition: str) -> None:

@@ -34,6 +34,7 @@ from apps.gateway.config_changes import (
 from apps.gateway.config_health import AdaptiveOrTrue, Breaker, HealthCheck, Outlier, Percent, Retries, Status
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
 from apps.gateway.config_reload import Reload
+from apps.gateway.config_statsd import Statsd
 from apps.gateway.config_tls import Tls, UpstreamTlsOrTrue
 from apps.gateway.config_tracing import Tracing
 from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
@@ -405,6 +406,8 @@ class Gateway(Section):
     """Where answers are stored; routes say whether theirs are."""
     tracing: Tracing | None = None
     """Stand in traces (W3C Trace Context). Without it `traceparent` and `tracestate` go on as they came."""
+    statsd: Annotated[Statsd, short_for("address")] | None = None
+    """Send figures to statsd as well; `/metrics` has them all the time."""
     reload: Reload = Reload()
     """How new settings come into force."""
     security_headers: SecurityOrSwitch | None = None

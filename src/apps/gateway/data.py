@@ -20,6 +20,7 @@ from apps.gateway.figures import Figures
 from apps.gateway.health import engine_health
 from apps.gateway.limits import RouteLimits
 from apps.gateway.routing import RouteMaker, plain_routes, router_of
+from apps.gateway.statsd_push import StatsdPush
 from apps.gateway.threads import in_thread
 from apps.gateway.tls import ServerSide
 from apps.gateway.tracing import Tracer
@@ -48,6 +49,7 @@ class DataPlane:
         self.cache: SharedCache | None = None
         self._tls: ServerSide | None = None
         self._tracer: Tracer | None = None
+        self._statsd: StatsdPush | None = None
 
     # --- fastcore.worker.Service ---
 
@@ -95,6 +97,8 @@ class DataPlane:
         for number, sock in enumerate(taken):  # in the order of `bind`
             self.proxy.listen(sock, self._tls.context if self._tls and number >= len(settings.listen) else None)
         self._publisher = gevent.spawn(self._publish_forever)
+        if settings.statsd is not None:
+            self._statsd = StatsdPush(settings.statsd, self.metrics_registry)
         return taken
 
     def follow(self, settings: Gateway, turn: Turn) -> None:
@@ -130,6 +134,8 @@ class DataPlane:
         self.proxy.stop()
         if self._tracer is not None:
             self._tracer.stop()
+        if self._statsd is not None:
+            self._statsd.stop()
         self._publish()
         self.proxy.close_log()
 
