@@ -84,6 +84,7 @@ class AuthService:
         self._by_number: dict[int, Known] = {}
         self._started = False
         self.follow(settings)
+        self.commit()
         self._fetching = 0
         self._line = gevent.event.Event()
         self._greenlet: gevent.Greenlet[[], None] | None = None
@@ -105,16 +106,28 @@ class AuthService:
                 known.remote.stop()
 
     def follow(self, settings: Gateway) -> None:
-        """Judge by these settings, for route tables made from now on. A provider that did not change keeps its keys,
-        and what was judged by it stays remembered."""
+        """Judge by these settings, for a route table that is made now; then `commit` or `cancel`. A provider that did
+        not change keeps its keys, and what was judged by it stays remembered."""
+        self._before = self._providers, self._by_number
         scopes = scope_numbers(settings)
         before, self._providers = self._providers, {}
         for name, provider in settings.auth.providers.items():
             self._providers[name] = self._know(name, provider, scopes, before.get(name))
         # Credentials may still be in line under the numbers of the configuration before.
         self._by_number = {known.number: known for known in (*before.values(), *self._providers.values())}
-        used = {id(known.remote) for known in self._providers.values()}
-        for known in before.values():
+
+    def commit(self) -> None:
+        """That table is in force."""
+        self._end_remotes(self._before[0], self._providers)
+
+    def cancel(self) -> None:
+        """It will not be: credentials are judged as before, under the numbers of the table that stays."""
+        followed, (self._providers, self._by_number) = self._providers, self._before
+        self._end_remotes(followed, self._providers)
+
+    def _end_remotes(self, gone: dict[str, Known], kept: dict[str, Known]) -> None:
+        used = {id(known.remote) for known in kept.values()}
+        for known in gone.values():
             if known.remote and id(known.remote) not in used:
                 known.remote.stop()
 

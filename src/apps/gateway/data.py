@@ -242,10 +242,12 @@ class DataPlane:
         except BaseException:
             self._upstreams.cancel(members)
             if self.auth is not None:
-                self._follow_auth(self.settings)
+                self.auth.cancel()
             raise
         self._limits = limits
         self._upstreams.commit(members)
+        if self.auth is not None:
+            self.auth.commit()
 
     def _share_health(self) -> None:
         if not self._shares_health:

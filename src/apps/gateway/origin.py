@@ -1,6 +1,5 @@
 """Where a gateway's settings come from, and what was in force when its workers were started."""
 
-import os
 from dataclasses import dataclass, replace
 
 from apps.gateway.compiled import Compiled, Flags, no_turn
@@ -32,12 +31,3 @@ class Origin:
         if at_start_only(self.settings, settings):  # the master that knows them is about to replace us
             return self
         return replace(self, entry=entry, compiled=compiled, settings=settings, known=known)
-
-
-def place_of(file: str) -> str:
-    """What tells that a file is another one, or was written again; empty where there is none."""
-    try:
-        found = os.stat(file)  # noqa: PTH116 (of what a link leads to)
-    except OSError:
-        return ""
-    return f"{found.st_dev} {found.st_ino} {found.st_mtime_ns} {found.st_size}"

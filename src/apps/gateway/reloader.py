@@ -27,7 +27,8 @@ from apps.gateway.config_live import at_start_only
 from apps.gateway.config_model import Route
 from apps.gateway.data import PREFIX, DataPlane
 from apps.gateway.history import Entry, NeedsFile, Overtaken
-from apps.gateway.origin import Origin, place_of
+from apps.gateway.origin import Origin
+from apps.gateway.settings_files import place_of
 from apps.gateway.threads import in_thread
 from apps.gateway.turns import Turns
 from apps.settings import InvalidSettings

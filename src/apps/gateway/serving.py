@@ -12,9 +12,9 @@ from apps.gateway.compiled import Compiled, Flags, compile_text, no_turn
 from apps.gateway.config import FileError, load_settings, read_settings
 from apps.gateway.config_model import Gateway
 from apps.gateway.history import Entry, History, private_history
-from apps.gateway.origin import Origin, place_of
+from apps.gateway.origin import Origin
 from apps.gateway.service import FixedConfiguration, GatewayApp
-from apps.gateway.settings_files import said
+from apps.gateway.settings_files import place_of, said
 from apps.gunicorn_app import WORKER_CLASS, Plan, log
 from apps.settings import InvalidSettings, Loaded
 from apps.yaml_source import Path

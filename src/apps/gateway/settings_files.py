@@ -1,5 +1,6 @@
 """Files the settings name: keys, certificates, answers. They are read whole, so they have a bound."""
 
+import os
 from pathlib import Path
 
 BYTES_MAX = 1 << 20
@@ -17,3 +18,12 @@ def read(file: str) -> bytes:
 def said(error: OSError | ValueError) -> str:
     """For people, with the file's name."""
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def place_of(file: str) -> str:
+    """What tells that a file is another one, or was written again; empty where there is none."""
+    try:
+        found = os.stat(file)  # noqa: PTH116 (of what a link leads to)
+    except OSError:
+        return ""
+    return f"{found.st_dev} {found.st_ino} {found.st_mtime_ns} {found.st_size}"

@@ -8,7 +8,7 @@ import gevent
 from gevent import ssl
 
 from apps.gateway.config_tls import Tls, UpstreamTls
-from apps.gateway.settings_files import said
+from apps.gateway.settings_files import place_of, said
 from apps.gateway.threads import in_thread
 from fastcore.metrics import Gauge, Metrics
 from fastcore.sharedcache import SharedCache
@@ -98,17 +98,9 @@ class ServerSide:
             file=file,
         )
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
+    def _look(self) -> list[str]:
         """What tells that a file is another one; a link that leads elsewhere, too."""
-        return [_place(file) for file in self._settings.files()]
-
-
-def _place(file: str) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(file)  # noqa: PTH116 (of what a link leads to)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+        return [place_of(file) for file in self._settings.files()]
 
 
 class Client:
