@@ -39,7 +39,7 @@ lint: build ## ruff (lint and format), mypy --strict on src/, stubtest for every
 	$(if $(STUBBED),MYPYPATH=src $(PY) -m mypy.stubtest --allowlist tools/stubtest-allow --ignore-unused-allowlist $(STUBBED))
 
 check-c: ## compile cext alone with -Wall -Wextra -Werror (gcc, and clang when it is there) and run cext/test
-	@tools/system-packages build
+	@tools/system-packages build check
 	$(MAKE) -C cext -j$(JOBS) check VARIANT=gcc
 	$(MAKE) -C cext -j$(JOBS) check VARIANT=clang
 	$(MAKE) -C cext -j$(JOBS) check VARIANT=unsafe

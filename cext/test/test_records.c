@@ -29,7 +29,7 @@ static fc_records queue(uint32_t slots)
 
 static bool put(const fc_records *q, uint32_t writer, uint32_t number)
 {
-    uint64_t ticket;
+    uint64_t ticket = 0;
     record *r = fc_records_put(q, &ticket);
     if (!r)
         return false;
@@ -72,7 +72,7 @@ static void test_a_hole_is_passed(void)
 {
     fc_records q = queue(SLOTS);
     record out[SLOTS];
-    uint64_t ticket;
+    uint64_t ticket = 0;
     CHECK(put(&q, 0, 1) && fc_records_put(&q, &ticket) && put(&q, 0, 3));
     uint64_t now = 5000000000u;
     CHECK(fc_records_take(&q, out, SLOTS, now) == 1 && out[0].number == 1);
@@ -88,7 +88,7 @@ static void test_a_slow_writer_is_awaited(void)
 {
     fc_records q = queue(SLOTS);
     record out[SLOTS];
-    uint64_t ticket;
+    uint64_t ticket = 0;
     record *r = fc_records_put(&q, &ticket);
     CHECK(fc_records_take(&q, out, SLOTS, 1) == 0);
     r->number = 7;

@@ -60,7 +60,7 @@ static void test_what_is_none(void)
         "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01",
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331_01",
-        " " GOOD,
+        (" " GOOD),
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(!reads(bad[i]));
