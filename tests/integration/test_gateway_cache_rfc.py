@@ -4,6 +4,7 @@ A case is what the origin answers, and requests in turn; `fetched` is how many o
 origin's Age field: an answer that comes with `Age: 90` is 90 seconds old.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 from servers import Gateway, Message, RawUpstream, Wire
 
-NOW = time()
+
+def date(seconds: int) -> str:
+    """Stands for the date that many seconds after the beginning of the case: cases are written minutes before they run."""
+    return f"<now{seconds:+}>"
 
 
-def date(seconds: float) -> str:
-    """That many seconds from now."""
-    return formatdate(NOW + seconds, usegmt=True)
+def dated(text: str, now: float) -> str:
+    return re.sub(r"<now([+-]\d+)>", lambda found: formatdate(now + int(found[1]), usegmt=True), text)
 
 
 @dataclass
@@ -249,10 +252,11 @@ def test_there_are_as_many_as_we_say() -> None:
 def test_a_sentence(gateway: Gateway, origin: Any, case: Case) -> None:
     _, answers, asked = origin
     path = f"/{CASES.index(case)}"
-    lines = "".join(f"{line}\r\n" for line in case.answer)
+    now = time()
+    lines = dated("".join(f"{line}\r\n" for line in case.answer), now)
     answers[path] = f"HTTP/1.1 {case.status} X\r\n{lines}Content-Length: 4\r\n\r\nbody".encode()
     for fields in case.asks:
-        answer = ask(gateway, path, case.method, fields)
+        answer = ask(gateway, path, case.method, {name: dated(value, now) for name, value in fields.items()})
     assert asked.count(path) == case.fetched
     assert answer.status == (case.last or 200)
     for name, wanted in case.fields.items():
