@@ -62,10 +62,13 @@ class AuditTrail:
 
 
 def append(path: str, line: str) -> None:
-    """The whole line, on the disk when this returns. Raises OSError."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, line.encode())
+    """The whole line, on the disk when this returns. Raises OSError; then a part of it may stand there, which the next
+    line is kept apart from."""
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "ab") as out:
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            line = "\n" + line
+        out.write(line.encode())
+        out.flush()
         os.fsync(file)
-    finally:
-        os.close(file)
