@@ -131,6 +131,11 @@ class Wire:
         self._used += n
         return bytes(self.received[self._used - n : self._used])
 
+    def forget(self) -> None:
+        """Drops the record of what was read: for wires that go on for long."""
+        del self.received[: self._used]
+        self._used = 0
+
     def read_until(self, mark: bytes) -> bytes:
         while (at := self.received.find(mark, self._used)) < 0:
             if not self._more():
