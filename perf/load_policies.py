@@ -6,6 +6,8 @@ usage: python -m perf.load_policies [--seconds S] [--pairs N] [--only WORDS] [--
            context) against our bare proxy and against nginx, which proxies and does nothing else; 64 connections
   tokens   other traffic at a fixed rate while never-seen JWTs (ES256) come at --tokens a second: its p99 against the
            same without them, and how many of them were admitted
+  cached   answers out of the response cache, 99 bytes and 10 KB, against nginx proxy_cache with its files in memory; 64
+           connections, and what that is a second by the clock
 
 One worker on one core; backend and generators on another. As in perf.load_gateway the figure is requests per server
 CPU-second. What this does not show: JWKS over a network, many users, several workers.
@@ -157,7 +159,30 @@ def stream(file: str, port: str, rate: str) -> None:
     print(json.dumps({"admitted": admitted, "refused": len(waiting) - admitted, "seconds": seconds}))
 
 
-SCENARIOS = {"all-on": all_on, "tokens": tokens}
+def cached(bench: Bench, _: argparse.Namespace) -> None:
+    with loadlib.workplace() as folder, ExitStack() as stack:
+        backend = stack.enter_context(loadlib.running(proxies.backend(folder), folder))
+        route = '  - {path: "/", upstream: backend, cache: {default_ttl: 1h}}'
+        ours = proxies.gateway(folder, "cached", backend.port, route, settings="cache: {memory: 64MB}")
+        services = [ours, proxies.nginx_cache(folder, backend.port)]
+        for service in services:
+            stack.enter_context(loadlib.running(service, folder))
+        for path, size in (("/", "99 bytes"), ("/10k", "10 KB")):
+            rates: dict[str, list[float]] = {service.name: [] for service in services}
+
+            def load(service: Service, path: str = path, rates: dict[str, list[float]] = rates) -> loadlib.Load:
+                seen = loadlib.wrk(f"http://127.0.0.1:{service.port}{path}", 64, bench.seconds)
+                rates[service.name].append(seen.rate)
+                return seen
+
+            for service in services:
+                loadlib.wrk(f"http://127.0.0.1:{service.port}{path}", 8, 1)
+            bench.per_cpu_second(f"cached answers, {size}, 64 connections", services, load)
+            what = f"cached answers, {size} (one core; the generator has another)"
+            bench.add(loadlib.row(what, "a second by the clock", rates[ours.name], rates[services[1].name]))
+
+
+SCENARIOS = {"all-on": all_on, "tokens": tokens, "cached": cached}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -61,6 +61,20 @@ def nginx(folder: Path, target: int, *, access_log: bool, bulk: int | None = Non
     return _nginx(folder, "nginx", rest, "nginx-access.log combined buffer=64k flush=1s" if access_log else "off")
 
 
+def nginx_cache(folder: Path, target: int) -> Service:
+    """nginx that keeps what the target answers for an hour: files in memory, and their descriptors kept open."""
+    folder.chmod(0o755)  # started by root, its worker is nobody
+    rest = f"""\
+    proxy_cache_path nginx-cache levels=1:2 keys_zone=kept:16m max_size=256m inactive=1h use_temp_path=off;
+    open_file_cache max=1000 inactive=1h; open_file_cache_valid 1h; sendfile on;
+    server {{
+        listen 127.0.0.1:PORT backlog=4096;
+        proxy_cache kept; proxy_cache_valid 200 1h;
+        location / {{ proxy_pass http://127.0.0.1:{target}; }}
+    }}"""
+    return _nginx(folder, "nginx", rest)
+
+
 def haproxy(folder: Path, target: int, *, access_log: bool) -> Service:
     port = free_port()
     file = folder / "haproxy.cfg"
