@@ -469,6 +469,11 @@ class Gateway:
     def worker(self) -> int:
         return int(self.get("/status")[1]["workers"][0]["pid"])
 
+    def children(self) -> set[int]:
+        """Workers that are there, old and new."""
+        pid = self.process.pid
+        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
     def resident(self, pid: int) -> int:
         """Resident memory of a worker in bytes, without pages of files."""
         text = Path(f"/proc/{pid}/status").read_text()

@@ -159,10 +159,6 @@ class Client(threading.Thread):
         return 0
 
 
-def processes(pid: int) -> set[int]:
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
 def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
@@ -172,7 +168,7 @@ def segments_of(master: int) -> set[str]:
 
 
 def all_there(gateway: Gateway) -> bool:
-    return len(processes(gateway.process.pid)) == WORKERS and gateway.get("/readyz")[0] == 200
+    return len(gateway.children()) == WORKERS and gateway.get("/readyz")[0] == 200
 
 
 def kill_until(gateway: Gateway, seconds: float) -> int:
@@ -181,9 +177,7 @@ def kill_until(gateway: Gateway, seconds: float) -> int:
     timer = threading.Timer(seconds, over.set)
     timer.start()
     while not over.wait(rng.uniform(0.2, 0.8)):
-        for victim in rng.sample(
-            found := sorted(processes(gateway.process.pid)), min(len(found) - 1, rng.choice([1, 1, 2]))
-        ):
+        for victim in rng.sample(found := sorted(gateway.children()), min(len(found) - 1, rng.choice([1, 1, 2]))):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
                 kills += 1
