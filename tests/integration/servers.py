@@ -58,6 +58,14 @@ def eventually(check: Callable[[], Any], what: str = "", seconds: float = SECOND
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
+def children(pid: int) -> set[int]:
+    """Of a process that runs; empty once it has gone."""
+    try:
+        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except FileNotFoundError:
+        return set()
+
+
 class Fields(list[tuple[str, str]]):
     """Header or trailer fields in their order; names as they were written."""
 
@@ -468,11 +476,6 @@ class Gateway:
     @property
     def worker(self) -> int:
         return int(self.get("/status")[1]["workers"][0]["pid"])
-
-    def children(self) -> set[int]:
-        """Workers that are there, old and new."""
-        pid = self.process.pid
-        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
     def resident(self, pid: int) -> int:
         """Resident memory of a worker in bytes, without pages of files."""

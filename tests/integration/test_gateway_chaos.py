@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from servers import EndOfStream, Gateway, RawUpstream, Wire, eventually, get
+from servers import EndOfStream, Gateway, RawUpstream, Wire, children, eventually, get
 
 from endurance import SOAK_SECONDS, SOAK_TIMEOUT
 
@@ -168,7 +168,7 @@ def segments_of(master: int) -> set[str]:
 
 
 def all_there(gateway: Gateway) -> bool:
-    return len(gateway.children()) == WORKERS and gateway.get("/readyz")[0] == 200
+    return len(children(gateway.process.pid)) == WORKERS and gateway.get("/readyz")[0] == 200
 
 
 def kill_until(gateway: Gateway, seconds: float) -> int:
@@ -177,7 +177,9 @@ def kill_until(gateway: Gateway, seconds: float) -> int:
     timer = threading.Timer(seconds, over.set)
     timer.start()
     while not over.wait(rng.uniform(0.2, 0.8)):
-        for victim in rng.sample(found := sorted(gateway.children()), min(len(found) - 1, rng.choice([1, 1, 2]))):
+        for victim in rng.sample(
+            found := sorted(children(gateway.process.pid)), min(len(found) - 1, rng.choice([1, 1, 2]))
+        ):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
                 kills += 1

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from issuers import ISSUER, Issuer, made
-from servers import SECONDS, Gateway, RawUpstream, Wire, answer, eventually, get
+from servers import SECONDS, Gateway, RawUpstream, Wire, answer, children, eventually, get
 
 from apps.gateway.history import MEMORY, PREFIX
 
@@ -161,11 +161,11 @@ def test_settings_that_need_new_workers(gateway: Gateway, targets: dict[str, str
     status, told = put(gateway, settings, "?save=false")
     assert status == 409
     assert "new workers are needed for server_name" in told["detail"]
-    before = gateway.children()
+    before = children(gateway.process.pid)
     status, told = put(gateway, settings)
     assert (status, told) == (200, {"in_force": False, "new_workers_for": ["server_name"], "saved": True})
     # One that is being replaced may still answer on the control plane, with the settings it began with.
-    eventually(lambda: before.isdisjoint(gateway.children()), "the old workers gone")
+    eventually(lambda: before.isdisjoint(children(gateway.process.pid)), "the old workers gone")
     eventually(lambda: in_force(gateway) == 2)
     got = eventually(lambda: control(gateway, "GET", "/config")[1].get("server_name"))
     assert (got["value"], got["origin"]) == ("other", f"{gateway.file}:4:1")

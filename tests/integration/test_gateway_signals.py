@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Gateway, RawUpstream, eventually
+from servers import Gateway, RawUpstream, children, eventually
 
 FULL = os.environ.get("FASTCORE_SIGNALS") == "full"
 RELOADS, UPGRADES, KILLS = (50, 5, 20) if FULL else (5, 2, 4)
@@ -78,14 +78,6 @@ def start_load() -> Iterator[Callable[[int], Load]]:
     yield start
     for load in started:
         load.kill()
-
-
-def children(pid: int) -> set[int]:
-    """Of a process that runs; empty once it has gone."""
-    try:
-        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-    except FileNotFoundError:
-        return set()
 
 
 def gone(pids: set[int]) -> bool:
