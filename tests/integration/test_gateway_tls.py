@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,7 +183,7 @@ def test_a_silent_handshake_is_cut(start_gateway: Callable[..., Gateway], place:
 
 
 def test_large_bodies_both_ways(start_gateway: Callable[..., Gateway], place: Place) -> None:
-    """A client that reads late and an upstream that reads late: everything arrives, and nothing piles up."""
+    """A client that reads late, and an answer of many windows: everything arrives, and nothing piles up."""
     body = os.urandom(1 << 20) * 48
 
     def echo(wire: Wire) -> None:
@@ -198,10 +197,8 @@ def test_large_bodies_both_ways(start_gateway: Callable[..., Gateway], place: Pl
         before = gateway.resident(gateway.worker)
         with place.connect() as wire:
             head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
-            sender = threading.Thread(target=wire.send, args=(head + body,))
-            sender.start()
+            wire.send(head + body)  # and only then reads: before 3.13 an SSL object is not for two threads
             answer = wire.read_response()
-            sender.join(SECONDS)
             assert hashlib.sha256(answer.body).digest() == hashlib.sha256(body).digest()
         assert ASAN or gateway.resident(gateway.worker) - before < 16 << 20
 
