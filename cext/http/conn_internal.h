@@ -1,5 +1,5 @@
 /* conn_internal.h - what the files of the HTTP server share: server.c (accepting, draining), http_conn.c (one connection's
- * states), http_body.c (what follows a head) and request.c (what the application calls). */
+ * states), http_body.c (what follows a head), http_session.c (HTTP/2) and request.c (what the application calls). */
 #ifndef FC_HTTP_CONN_INTERNAL_H
 #define FC_HTTP_CONN_INTERNAL_H
 
@@ -43,6 +43,7 @@ ssize_t fc_http_conn_input_read(fc_http_conn *c);
 /* Come back to ops->read at the end of the batch, also for bytes that are already in our own buffer. */
 void fc_http_conn_again(fc_http_conn *c);
 void fc_http_conn_flush(fc_http_conn *c);
+void fc_http_conn_idle(fc_http_conn *c, bool idle);
 void fc_http_conn_read_deadline(fc_http_conn *c, uint32_t in_ms); /* 0: none */
 void fc_http_conn_body_deadline(fc_http_conn *c);
 
@@ -50,7 +51,18 @@ void fc_http_conn_read_body(fc_http_conn *c);
 void fc_http_conn_read_tunnel(fc_http_conn *c);
 void fc_http_conn_read_linger(fc_http_conn *c);
 
+/* --- http_session.c */
+/* A connection over a stream of a session. 0 or -errno. */
+int fc_http_conn_start_over(fc_http_server *server, fc_http_conn *session, fc_h2_stream *stream);
+/* REQUIRES settings.h2 and that no request has been read. 1: it is a session now; 0: it is not; -EAGAIN: the bytes so far
+ * may be the preface. */
+int fc_http_session_look(fc_http_conn *c);
+void fc_http_session_read(fc_http_conn *c);
+void fc_http_session_write(fc_http_conn *c);
+void fc_http_session_timeout(fc_http_conn *c);
+void fc_http_session_drain(fc_http_conn *c);
+
 /* A connection has gone: room to accept again, or the end of draining. */
-void fc_http_server_left(fc_http_server *server);
+void fc_http_server_left(fc_http_server *server, bool stream);
 
 #endif

@@ -36,6 +36,10 @@ void fc_http_conn_read_deadline(fc_http_conn *c, uint32_t in_ms)
 void fc_http_conn_body_deadline(fc_http_conn *c)
 {
     const fc_http_settings *s = &c->server->settings;
+    if (c->req->patient) {
+        fc_http_conn_read_deadline(c, 0);
+        return;
+    }
     uint64_t at = now_ms(c) + s->body_timeout_ms;
     if (s->body_rate_min) {
         uint64_t earned = c->body_clock_ms + s->body_timeout_ms + c->req->body_in * 1000 / s->body_rate_min;
@@ -131,7 +135,7 @@ void fc_http_conn_req_free(fc_http_conn *c)
 
 /* --- ending ------------------------------------------------------------------------------------------------------ */
 
-static void mark_idle(fc_http_conn *c, bool idle)
+void fc_http_conn_idle(fc_http_conn *c, bool idle)
 {
     if (c->idle != idle)
         c->server->stats.idle += idle ? 1 : (uint32_t)-1;
@@ -140,8 +144,11 @@ static void mark_idle(fc_http_conn *c, bool idle)
 
 void fc_http_conn_close(fc_http_conn *c)
 {
-    mark_idle(c, false);
+    fc_http_conn_idle(c, false);
     drop_input(c);
+    if (c->h2)
+        fc_h2_free(c->h2);
+    c->h2 = NULL;
     fc_conn_close(&c->conn);
 }
 
@@ -152,9 +159,13 @@ static void on_closed(fc_conn *conn)
     *c->link = c->next;
     if (c->next)
         c->next->link = c->link;
-    server->stats.open--;
+    if (c->stream)
+        server->stats.streams--;
+    else
+        server->stats.open--;
+    bool stream = c->stream;
     free(c);
-    fc_http_server_left(server);
+    fc_http_server_left(server, stream);
 }
 
 void fc_http_conn_kill(fc_http_conn *c, fc_http_failure why)
@@ -190,6 +201,10 @@ void fc_http_conn_fail(fc_http_conn *c, fc_http_failure why)
 
 static void linger_or_close(fc_http_conn *c)
 {
+    if (c->stream) { /* what is left of it is told to the peer by closing it */
+        fc_http_conn_close(c);
+        return;
+    }
     bool unread = !c->eof && (input_len(c) > 0 || c->conn.readable || c->linger_left > 0);
     if (unread || c->conn.transport)
         fc_conn_shutdown_write(&c->conn);
@@ -216,7 +231,7 @@ void fc_http_conn_finish(fc_http_conn *c)
         fc_http_conn_close(c);
         return;
     }
-    mark_idle(c, false);
+    fc_http_conn_idle(c, false);
     c->close_after = true;
     c->state = FC_HTTP_ANSWER; /* on_read or on_sent settles */
     fc_http_conn_read_deadline(c, 0);
@@ -227,7 +242,7 @@ static void go_idle(fc_http_conn *c)
     const fc_http_settings *s = &c->server->settings;
     c->state = FC_HTTP_HEAD;
     c->last_len = 0;
-    mark_idle(c, input_len(c) == 0);
+    fc_http_conn_idle(c, input_len(c) == 0);
     fc_http_conn_read_deadline(c, c->server->draining ? s->drain_idle_ms : c->requests ? s->idle_timeout_ms : s->header_timeout_ms);
 }
 
@@ -308,7 +323,7 @@ static void refuse(fc_http_conn *c, fc_http1_error error)
 static bool take_head(fc_http_conn *c)
 {
     if (!c->req) {
-        mark_idle(c, false);
+        fc_http_conn_idle(c, false);
         fc_http_conn_read_deadline(c, c->server->settings.header_timeout_ms);
         if (!(c->req = req_new(c))) {
             fc_http_conn_kill(c, FC_HTTP_NO_MEMORY);
@@ -339,7 +354,11 @@ static void read_heads(fc_http_conn *c)
     while (c->state == FC_HTTP_HEAD && !c->conn.dead) {
         if (fc_conn_full(&c->conn))
             break; /* a client that pipelines but does not read: on_drain comes back here */
-        if (input_len(c) > c->last_len && take_head(c))
+        bool unknown = c->server->settings.h2 && !c->requests && !c->req && !c->stream;
+        int look = unknown ? fc_http_session_look(c) : 0;
+        if (look > 0)
+            return;
+        if (look == 0 && input_len(c) > c->last_len && take_head(c))
             continue;
         if (c->conn.dead || !c->conn.readable)
             break;
@@ -406,6 +425,9 @@ static void on_read(fc_conn *conn)
     case FC_HTTP_LINGER:
         fc_http_conn_read_linger(c);
         return;
+    case FC_HTTP_SESSION:
+        fc_http_session_read(c);
+        return;
     case FC_HTTP_ANSWER: /* the next request waits in the kernel */
         return;
     }
@@ -425,7 +447,9 @@ static void on_sent(fc_conn *conn)
 {
     fc_http_conn *c = of(conn);
     write_deadline(c);
-    if (!c->req && c->close_after)
+    if (c->h2)
+        fc_http_session_write(c);
+    else if (!c->req && c->close_after)
         fc_http_conn_settle(c);
 }
 
@@ -433,7 +457,9 @@ static void on_drain(fc_conn *conn)
 {
     fc_http_conn *c = of(conn);
     write_deadline(c);
-    if (c->req && !c->req->ended)
+    if (c->h2)
+        fc_http_session_write(c);
+    else if (c->req && !c->req->ended)
         c->server->ops->drain(c->req);
     else if (c->state == FC_HTTP_HEAD)
         fc_http_conn_again(c);
@@ -490,6 +516,9 @@ static void on_timeout(fc_conn *conn)
     case FC_HTTP_LINGER:
         fc_http_conn_close(c);
         return;
+    case FC_HTTP_SESSION:
+        fc_http_session_timeout(c);
+        return;
     case FC_HTTP_ANSWER:
     case FC_HTTP_TUNNEL:
         return;
@@ -512,6 +541,19 @@ static const fc_conn_ops conn_ops = {
     .closed = on_closed,
 };
 
+static void begin(fc_http_conn *c, fc_http_server *server, const fc_addr *peer)
+{
+    c->conn.out_high = server->settings.out_high;
+    c->conn.out_low = server->settings.out_low;
+    c->server = server;
+    c->peer = *peer;
+    c->next = server->conns;
+    if (c->next)
+        c->next->link = &c->next;
+    c->link = &server->conns;
+    server->conns = c;
+}
+
 int fc_http_conn_start(fc_http_server *server, int fd, const fc_addr *peer, fc_securer *securer)
 {
     fc_http_conn *c = calloc(1, sizeof *c);
@@ -522,24 +564,33 @@ int fc_http_conn_start(fc_http_server *server, int fd, const fc_addr *peer, fc_s
         free(c);
         return rc;
     }
-    c->conn.out_high = server->settings.out_high;
-    c->conn.out_low = server->settings.out_low;
-    c->server = server;
-    c->peer = *peer;
-    c->next = server->conns;
-    if (c->next)
-        c->next->link = &c->next;
-    c->link = &server->conns;
-    server->conns = c;
+    begin(c, server, peer);
     server->stats.open++;
     go_idle(c);
     if (securer && securer->secure(securer, &c->conn, NULL, 0) < 0)
         fc_http_conn_close(c);
+    c->secure = securer != NULL;
+    return 0;
+}
+
+int fc_http_conn_start_over(fc_http_server *server, fc_http_conn *session, fc_h2_stream *stream)
+{
+    fc_http_conn *c = calloc(1, sizeof *c);
+    if (!c)
+        return -ENOMEM;
+    fc_conn_open_over(&c->conn, server->loop, fc_h2_transport(stream, &c->conn), false, &conn_ops);
+    begin(c, server, &session->peer);
+    c->secure = session->secure;
+    c->stream = true;
+    server->stats.streams++;
+    c->state = FC_HTTP_HEAD;
     return 0;
 }
 
 void fc_http_conn_drain(fc_http_conn *c)
 {
-    if (c->idle)
+    if (c->h2)
+        fc_http_session_drain(c);
+    else if (c->idle)
         fc_http_conn_read_deadline(c, c->server->settings.drain_idle_ms);
 }

@@ -18,7 +18,7 @@ bool fc_http_may_keep(const fc_http_req *req)
 {
     const fc_http_conn *c = req->conn;
     uint32_t max = c->server->settings.requests_max;
-    return req->head.keep_alive && !c->close_after && !c->server->draining && !c->eof && (!max || c->requests < max) &&
+    return req->head.keep_alive && !c->close_after && !c->stream && !c->server->draining && !c->eof && (!max || c->requests < max) &&
            may_skip(req);
 }
 

@@ -41,6 +41,7 @@ fc_http_settings fc_http_settings_default(void)
         .drain_idle_ms = 1000,
         .out_high = 256 * 1024,
         .out_low = 64 * 1024,
+        .streams = fc_h2_settings_default(),
     };
 }
 
@@ -55,6 +56,8 @@ void fc_http_server_init(fc_http_server *server, fc_loop *loop, const fc_http_op
     /* A head has to fit one block, and its limit has to be reached before the block is full. */
     if (server->settings.parse.head_bytes_max > FC_BUF_LARGE - 1)
         server->settings.parse.head_bytes_max = FC_BUF_LARGE - 1;
+    server->settings.streams.head_bytes_max = server->settings.parse.head_bytes_max;
+    server->settings.streams.linger_ms = server->settings.write_timeout_ms;
     if (server->settings.trailer_bytes_max > FC_BUF_LARGE - 1)
         server->settings.trailer_bytes_max = FC_BUF_LARGE - 1;
 }
@@ -152,13 +155,15 @@ static void stop_listening(fc_http_server *server)
     }
 }
 
-void fc_http_server_left(fc_http_server *server)
+static bool is_empty(const fc_http_server *server) { return server->stats.open == 0 && server->stats.streams == 0; }
+
+void fc_http_server_left(fc_http_server *server, bool stream)
 {
-    if (server->stats.open + 1 == server->settings.connections_max)
+    if (!stream && server->stats.open + 1 == server->settings.connections_max)
         for (fc_http_listener *l = server->listeners; l; l = l->next)
             if (!fc_timer_armed(&l->retry))
                 listener_watch(l, true);
-    if (server->draining && server->stats.open == 0 && server->drained)
+    if (server->draining && is_empty(server) && server->drained)
         server->drained(server);
 }
 
@@ -172,7 +177,7 @@ void fc_http_server_drain(fc_http_server *server)
         next = c->next;
         fc_http_conn_drain(c);
     }
-    if (server->stats.open == 0 && server->drained)
+    if (is_empty(server) && server->drained)
         server->drained(server);
 }
 

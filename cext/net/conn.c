@@ -47,9 +47,8 @@ static void on_writable(fc_conn *c)
         if (c->dead)
             return;
     }
-    if (!c->out.len)
-        return;
-    int rc = fc_conn_flush(c);
+    /* A transport without a socket takes bytes at other times, too: what follows holds for an empty queue as well. */
+    int rc = c->out.len ? fc_conn_flush(c) : 0;
     if (rc < 0) {
         c->ops->broken(c, rc);
         return;
@@ -80,17 +79,15 @@ static bool on_transport(fc_conn *c, uint32_t events)
     if (c->dead || c->connecting)
         return false;
     c->readable = c->transport->ops->pull(c);
-    if (c->out.len)
+    if (c->out.len || c->over_high || c->cut_short)
         on_writable(c);
     if (!c->dead && c->finishing && c->writable)
         fc_conn_shutdown_write(c);
     return !c->dead;
 }
 
-static void on_events(fc_loop *loop, fc_io *io, uint32_t events)
+void fc_conn_event(fc_conn *c, uint32_t events)
 {
-    (void)loop;
-    fc_conn *c = FC_CONTAINER_OF(io, fc_conn, io);
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         c->readable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP))
@@ -114,7 +111,13 @@ static void on_events(fc_loop *loop, fc_io *io, uint32_t events)
         c->ops->read(c);
 }
 
-static int start(fc_conn *c, fc_loop *loop, int fd, const fc_conn_ops *ops)
+static void on_events(fc_loop *loop, fc_io *io, uint32_t events)
+{
+    (void)loop;
+    fc_conn_event(FC_CONTAINER_OF(io, fc_conn, io), events);
+}
+
+static void begin(fc_conn *c, fc_loop *loop, int fd, const fc_conn_ops *ops)
 {
     c->io = (fc_io){.fn = on_events, .fd = fd};
     c->loop = loop;
@@ -126,6 +129,11 @@ static int start(fc_conn *c, fc_loop *loop, int fd, const fc_conn_ops *ops)
     c->greeting = c->finishing = false;
     c->transport = NULL;
     fc_outq_init(&c->out);
+}
+
+static int start(fc_conn *c, fc_loop *loop, int fd, const fc_conn_ops *ops)
+{
+    begin(c, loop, fd, ops);
     return fc_loop_watch(loop, &c->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
@@ -158,6 +166,15 @@ int fc_conn_connect(fc_conn *c, fc_loop *loop, const struct sockaddr *addr, uint
     return rc;
 }
 
+void fc_conn_open_over(fc_conn *c, fc_loop *loop, fc_transport *transport, bool connecting, const fc_conn_ops *ops)
+{
+    c->writable = !connecting;
+    c->connecting = connecting;
+    begin(c, loop, -1, ops);
+    c->greeting = connecting;
+    c->transport = transport;
+}
+
 void fc_conn_close(fc_conn *c)
 {
     if (c->dead)
@@ -170,9 +187,11 @@ void fc_conn_close(fc_conn *c)
         c->transport = NULL;
     }
     /* Not left to close(2): a child forked at this moment would keep the registration alive, and with it a pointer to us. */
-    fc_loop_unwatch(c->loop, &c->io);
-    close(c->io.fd);
-    c->io.fd = -1;
+    if (c->io.fd >= 0) {
+        fc_loop_unwatch(c->loop, &c->io);
+        close(c->io.fd);
+        c->io.fd = -1;
+    }
     fc_loop_timer_cancel(c->loop, &c->timer);
     fc_outq_clear(&c->out);
     fc_loop_later(c->loop, &c->task);
@@ -181,7 +200,7 @@ void fc_conn_close(fc_conn *c)
 void fc_conn_abort(fc_conn *c)
 {
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    if (!c->dead)
+    if (!c->dead && c->io.fd >= 0)
         setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     c->aborting = true; /* a transport must not vouch for this end */
     fc_conn_close(c);
@@ -267,7 +286,7 @@ int fc_conn_flush(fc_conn *c)
 void fc_conn_shutdown_write(fc_conn *c)
 {
     c->finishing = c->transport && c->transport->ops->finish(c) == -EAGAIN;
-    if (!c->finishing)
+    if (!c->finishing && c->io.fd >= 0)
         shutdown(c->io.fd, SHUT_WR);
 }
 

@@ -1,6 +1,7 @@
 #include "fc/outq.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -118,6 +119,28 @@ void fc_outq_consume(fc_outq *q, size_t n)
         if (n == 0)
             return;
     }
+}
+
+int fc_outq_move(fc_outq *from, fc_outq *to, size_t n)
+{
+    while (n) {
+        fc_seg *s = seg_at(from, 0);
+        size_t part = s->n < n ? s->n : n;
+        int rc;
+        if (s->fd < 0) {
+            rc = fc_outq_push(to, s->buf, s->p, part);
+        } else {
+            int fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 0); /* its end closes it, and the rest may stay here */
+            rc = fd < 0 ? -errno : fc_outq_push_file(to, fd, s->off, part);
+            if (fd >= 0 && rc < 0)
+                close(fd);
+        }
+        if (rc < 0)
+            return rc;
+        fc_outq_consume(from, part);
+        n -= part;
+    }
+    return 0;
 }
 
 static int send_file(fc_outq *q, int fd)

@@ -214,6 +214,14 @@ static fc_slice tls_certificate(fc_conn *c)
     return (fc_slice){(const char *)t->certificate, (size_t)t->certificate_len};
 }
 
+static fc_slice tls_protocol(fc_conn *c)
+{
+    const unsigned char *name = NULL;
+    unsigned n = 0;
+    SSL_get0_alpn_selected(of(c)->ssl, &name, &n);
+    return (fc_slice){(const char *)name, n};
+}
+
 static const fc_transport_ops transport_ops = {
     .connect = tls_connect,
     .pull = tls_pull,
@@ -223,6 +231,7 @@ static const fc_transport_ops transport_ops = {
     .free = tls_free,
     .trouble = tls_trouble,
     .certificate = tls_certificate,
+    .protocol = tls_protocol,
 };
 
 /* --- beginning --------------------------------------------------------------------------------------------------- */

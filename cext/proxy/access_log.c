@@ -127,10 +127,9 @@ static void put_request(fc_exchange *ex, fc_text *out)
         KEY(out, "query");
         put_query(ex, out);
     }
-    if (head->minor)
-        FC_TEXT_LIT(out, ",\"protocol\":\"HTTP/1.1\"");
-    else
-        FC_TEXT_LIT(out, ",\"protocol\":\"HTTP/1.0\"");
+    FC_TEXT_LIT(out, ",\"protocol\":\"HTTP/");
+    fc_text_put(out, fc_http_version(req), 3);
+    FC_TEXT_LIT(out, "\"");
 }
 
 /* What has been understood of the head: all of it, or up to the fault it was refused for. */
@@ -148,6 +147,10 @@ static void put_sizes(fc_exchange *ex, fc_text *out)
     const fc_http_req *req = ex->req;
     KEY(out, "status");
     fc_text_u64(out, ex->status);
+    if (ex->grpc_status >= 0) {
+        KEY(out, "grpc_status");
+        fc_text_u64(out, (uint64_t)ex->grpc_status);
+    }
     KEY(out, "bytes_in");
     fc_text_u64(out, head_bytes(&req->head) + req->body_in);
     KEY(out, "bytes_out");

@@ -52,14 +52,22 @@ void exchange_finish(fc_exchange *ex)
     proxy->active--;
 }
 
-void exchange_cut(fc_exchange *ex)
+static void cut(fc_exchange *ex, enum problem problem)
 {
     fc_http_req *req = ex->req;
     ex->error = "answer_cut";
     count(proxy_of(req), FC_CELL_UPSTREAM_FAILURES, 1);
+    bool said = ex->grpc && exchange_grpc_cut(ex, problem);
+    if (said)
+        fc_http_flush(req);
     exchange_finish(ex);
-    fc_http_abort(req);
+    if (said)
+        fc_http_end(req, false);
+    else
+        fc_http_abort(req);
 }
+
+void exchange_cut(fc_exchange *ex) { cut(ex, PROBLEM_UPSTREAM_CLOSED); }
 
 /* What the upstream is to blame for; the rest is our own. */
 static bool blames(enum problem problem)
@@ -76,7 +84,7 @@ void exchange_fail(fc_exchange *ex, enum problem problem, const char *detail, co
         fc_lease_release(&ex->lease, false, 0, true);
     ex->upstream_failed = true;
     if (ex->answered) {
-        exchange_cut(ex);
+        cut(ex, problem);
         return;
     }
     if (ex->cache && exchange_cache_answer_stale(ex, "stale-if-error"))
@@ -158,6 +166,7 @@ static fc_exchange *begin(fc_http_req *req)
     fc_exchange *ex = exchange_of(req);
     memset(ex, 0, sizeof *ex);
     ex->req = req;
+    ex->grpc_status = -1;
     ex->total.fn = on_total;
     ex->flush.fn = exchange_on_flush;
     make_request_id(ex);
@@ -347,6 +356,7 @@ static void on_request(fc_http_req *req)
     fc_proxy *proxy = proxy_of(req);
     const fc_http1_head *head = &req->head;
     ex->request_done = req->body_done;
+    ex->grpc = req->patient = exchange_is_grpc(req);
     if (head->method_id == FC_METHOD_CONNECT || head->method_id == FC_METHOD_TRACE) {
         /* CONNECT would make an open relay of us; TRACE shows a script what the browser hides from it. */
         problem_answer(ex, PROBLEM_METHOD, "this server takes neither CONNECT nor TRACE", "Allow: GET, HEAD\r\n");
@@ -380,8 +390,11 @@ static void on_request(fc_http_req *req)
         return;
     ex->upgrade = may_upgrade(req);
     ex->request_chunked = head->framing == FC_BODY_CHUNKED;
-    if (ex->route->total_ms)
-        fc_loop_timer(proxy->server.loop, &ex->total, fc_loop_now_ms(proxy->server.loop) + ex->route->total_ms);
+    uint32_t total_ms = ex->route->total_ms, own_ms = ex->grpc ? exchange_grpc_timeout(req) : 0;
+    if (own_ms && (!total_ms || own_ms < total_ms))
+        total_ms = own_ms;
+    if (total_ms)
+        fc_loop_timer(proxy->server.loop, &ex->total, fc_loop_now_ms(proxy->server.loop) + total_ms);
     if (ex->route->auth && !exchange_authenticate(ex))
         return;
     forward(ex, &match);

@@ -29,6 +29,8 @@ struct fc_exchange {
     bool client_fin;        /* in a tunnel: the client has ended its side */
     bool answered;          /* a final response head has been queued for the client */
     bool upgrade;           /* the client asked, and we passed it on */
+    bool grpc;              /* the client speaks gRPC (grpc.c) */
+    int8_t grpc_status;     /* of its answer; -1: none is known */
     bool keep_client;
     bool reply_chunked;     /* how we frame the reply body */
     bool upstream_reusable;
@@ -195,6 +197,19 @@ void exchange_cors_fields(const fc_exchange *ex, fc_text *out);
 /* Does it ask whether *method may be used across origins? Of any route. */
 bool exchange_wants_preflight(const fc_http_req *req, fc_slice *method);
 void exchange_preflight(fc_exchange *ex, fc_slice method);
+
+/* --- grpc.c ------------------------------------------------------------------------------------------------------- */
+
+/* Is it a gRPC call? Over HTTP/2 only. */
+bool exchange_is_grpc(const fc_http_req *req);
+/* The rest REQUIRE ex->grpc. The time it gives itself, in ms; 0: it says nothing. */
+uint32_t exchange_grpc_timeout(const fc_http_req *req);
+/* The lines in which a call learns what has come of it: one of our problems, or 0. */
+void exchange_grpc_fields(fc_exchange *ex, enum problem problem, const char *detail, fc_text *out);
+/* See what the upstream says has come of it: in its head, or its trailers. */
+void exchange_grpc_look(fc_exchange *ex, const char *base, const fc_http1_head *fields);
+/* End an answer that has begun by saying that it failed. False: that cannot be said any more. */
+bool exchange_grpc_cut(fc_exchange *ex, enum problem problem);
 
 /* --- fixed.c; REQUIRES ex->route->fixed ----------------------------------------------------------------------------- */
 

@@ -378,7 +378,9 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
     put_forwarding(&out, req, believed);
     if (ex->identity_fields.n)
         fc_text_slice(&out, ex->identity_fields);
-    fc_text_put(&out, head->minor ? "Via: 1.1 " : "Via: 1.0 ", 9);
+    FC_TEXT_LIT(&out, "Via: ");
+    fc_text_put(&out, fc_http_version(req), 3);
+    FC_TEXT_LIT(&out, " ");
     fc_text_put(&out, proxy->settings.name, proxy->name_len);
     FC_TEXT_LIT(&out, "\r\n");
     if (head->framing == FC_BODY_CHUNKED) {
@@ -475,9 +477,12 @@ static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head
     return has_date;
 }
 
-static void put_via(fc_text *out, const fc_proxy *proxy, unsigned minor)
+/* What the answer was received over (RFC 9110 7.6.3). */
+static void put_via(fc_text *out, const fc_exchange *ex, unsigned minor)
 {
-    fc_text_put(out, minor ? "Via: 1.1 " : "Via: 1.0 ", 9);
+    const fc_proxy *proxy = proxy_of(ex->req);
+    bool h2 = ex->route->upstream && ex->route->upstream->settings.h2;
+    fc_text_put(out, h2 ? "Via: 2.0 " : minor ? "Via: 1.1 " : "Via: 1.0 ", 9);
     fc_text_put(out, proxy->settings.name, proxy->name_len);
     FC_TEXT_LIT(out, "\r\n");
 }
@@ -493,7 +498,7 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
         fc_text_put(out, fc_date_now(&proxy->date), FC_DATE_LEN);
         FC_TEXT_LIT(out, "\r\n");
     }
-    put_via(out, proxy, head->minor);
+    put_via(out, ex, head->minor);
     if (ex->limited)
         exchange_limit_fields(ex, out);
     exchange_answer_fields(ex, seen, out);
@@ -532,7 +537,7 @@ void exchange_build_interim(fc_exchange *ex, const char *base, const fc_http1_he
     put_status(out, head->status, at(base, head->reason));
     put_fields(out, base, head, false, NULL, NULL);
     if (head->status == 101) {
-        put_via(out, proxy_of(ex->req), head->minor);
+        put_via(out, ex, head->minor);
         for (uint32_t i = 0; i < head->fields_len; i++)
             if (head->fields[i].id == FC_FIELD_UPGRADE)
                 put_field(out, base, &head->fields[i]);

@@ -133,6 +133,18 @@ void problem_finish_with(fc_exchange *ex, fc_buf *buf, fc_text *out, uint16_t st
     finish(ex, buf, out);
 }
 
+/* A call that ends before it has an answer: a head, and nothing more ("Trailers-Only"). For log and metrics the status is
+ * what it is for others. */
+static void answer_grpc(fc_exchange *ex, fc_buf *buf, enum problem problem, const char *detail, const char *extra)
+{
+    fc_text out = fc_text_at(buf->data, buf->cap);
+    FC_TEXT_LIT(&out, "HTTP/1.1 200 OK\r\nContent-Type: application/grpc");
+    put_common(ex, &out, extra);
+    exchange_grpc_fields(ex, problem, detail, &out);
+    FC_TEXT_LIT(&out, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    finish(ex, buf, &out);
+}
+
 void problem_answer(fc_exchange *ex, enum problem problem, const char *detail, const char *extra)
 {
     problem_answer_with(ex, problem, detail, extra, NULL);
@@ -151,6 +163,10 @@ void problem_answer_with(fc_exchange *ex, enum problem problem, const char *deta
     fc_buf *buf = problem_room(ex, sizeof body + HEAD_BYTES + (extra ? strlen(extra) : 0) + exchange_answer_room(ex));
     if (!buf)
         return;
+    if (ex->grpc) {
+        answer_grpc(ex, buf, problem, detail, extra);
+        return;
+    }
     fc_text json = fc_text_at(body, sizeof body);
     FC_TEXT_LIT(&json, "{\"type\":\"");
     if (!strchr(slug, ':'))

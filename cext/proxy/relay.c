@@ -95,6 +95,8 @@ static enum relayed relay_trailers(fc_exchange *ex)
     if (rc < 0)
         return RELAY_BAD;
     ex->pos += (uint32_t)rc;
+    if (ex->grpc)
+        exchange_grpc_look(ex, base, &head);
     if (!ex->reply_chunked)
         return RELAY_DONE;
     fc_conn *to = &ex->req->conn->conn;
@@ -231,6 +233,8 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     ex->reply_left = head->framing == FC_BODY_LENGTH ? head->content_length : 0;
     if (head->framing == FC_BODY_CHUNKED)
         fc_chunked_init(&ex->reply_chunks, proxy->settings.http.chunk_ext_max);
+    if (ex->grpc)
+        exchange_grpc_look(ex, base, head);
     ex->upstream_reusable = head->keep_alive && head->framing != FC_BODY_CLOSE;
     bool unbounded = head->framing == FC_BODY_CHUNKED || head->framing == FC_BODY_CLOSE;
     ex->reply_chunked = unbounded && req->head.minor > 0;

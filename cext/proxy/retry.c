@@ -21,7 +21,7 @@ static bool idempotent(const fc_exchange *ex)
 static bool repeatable(const fc_exchange *ex)
 {
     return ex->state == EX_AWAIT && ex->interims == 0 && !ex->body_sent && ex->sends < ex->route->attempts &&
-           (ex->route->retry.any_method || idempotent(ex));
+           (ex->route->retry.any_method || idempotent(ex) || fc_h2_refused(&ex->lease.conn->conn));
 }
 
 static void send_again(fc_exchange *ex, bool reusable, bool fresh, bool failed)
@@ -48,7 +48,8 @@ static bool elsewhere(fc_exchange *ex, bool reusable)
 bool exchange_retry_lost(fc_exchange *ex)
 {
     bool silent = !ex->in || ex->in->used == ex->pos;
-    bool stale = silent && ex->state == EX_AWAIT && fc_upconn_reused(ex->lease.conn);
+    bool stale = silent && ex->state == EX_AWAIT &&
+                 (fc_upconn_reused(ex->lease.conn) || fc_h2_refused(&ex->lease.conn->conn));
     if (silent && repeatable(ex)) {
         if (stale && fc_upstream_may_retry(ex->route->upstream)) {
             send_again(ex, false, true, false);

@@ -91,7 +91,7 @@ void exchange_trace_end(fc_exchange *ex)
     s->sent_bytes = req->bytes_out;
     s->status = ex->answered ? ex->status : 0;
     s->tries = ex->sends < 255 ? (uint8_t)ex->sends : 255;
-    s->minor = req->head.minor;
+    memcpy(s->version, fc_http_version(req), sizeof s->version);
     s->secure = fc_http_secure(req);
     s->cached = ex->cache && exchange_cache_word(ex) && !ex->sends;
     PUT(s->method, fc_http_slice(req, req->head.method));

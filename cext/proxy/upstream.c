@@ -23,6 +23,7 @@ fc_upstream_settings fc_upstream_settings_default(void)
         .fail_timeout_ms = 1000,
         .out_high = 256 * 1024,
         .out_low = 64 * 1024,
+        .streams = fc_h2_settings_default(),
     };
 }
 
@@ -51,7 +52,7 @@ static void idle_push(fc_upconn *c)
     fc_conn_resume(&c->conn);
 }
 
-static void endpoint_unref(fc_endpoint *e)
+void fc_endpoint_unref(fc_endpoint *e)
 {
     if (--e->refs == 0)
         free(e);
@@ -108,14 +109,24 @@ static void name_of(const fc_endpoint *e, char name[sizeof e->spec.host])
     name[end - host] = 0;
 }
 
-static int secure(fc_upconn *c)
+int fc_endpoint_secure(fc_endpoint *e, fc_conn *c)
 {
     static const fc_hash_key place_key = {0x706c616365206f66ull, 0x6120736572766572ull}; /* tells sessions apart, no more */
-    const fc_endpoint *e = c->endpoint;
     fc_securer *securer = e->upstream->settings.securer;
     char name[sizeof e->spec.host];
     name_of(e, name);
-    return securer->secure(securer, &c->conn, name, fc_hash(&place_key, &e->spec.addr, e->spec.addr_len));
+    return securer->secure(securer, c, name, fc_hash(&place_key, &e->spec.addr, e->spec.addr_len));
+}
+
+/* A connection of its own, or a stream of one that is shared. */
+static int begin(fc_endpoint *e, fc_upconn *c)
+{
+    if (e->upstream->settings.h2)
+        return fc_trunk_open(e, c, &conn_ops);
+    int rc = fc_conn_connect(&c->conn, e->upstream->loop, (struct sockaddr *)&e->spec.addr, e->spec.addr_len, &conn_ops);
+    if (rc == 0)
+        e->connects++;
+    return rc;
 }
 
 static int connect_to(fc_endpoint *e, fc_lease *lease)
@@ -124,7 +135,7 @@ static int connect_to(fc_endpoint *e, fc_lease *lease)
     if (!c)
         return -ENOMEM;
     c->endpoint = e;
-    int rc = fc_conn_connect(&c->conn, e->upstream->loop, (struct sockaddr *)&e->spec.addr, e->spec.addr_len, &conn_ops);
+    int rc = begin(e, c);
     if (rc < 0) {
         free(c);
         return rc;
@@ -133,12 +144,18 @@ static int connect_to(fc_endpoint *e, fc_lease *lease)
     c->conn.out_low = e->upstream->settings.out_low;
     e->refs++;
     e->open++;
-    e->connects++;
-    if (e->upstream->settings.securer && (rc = secure(c)) < 0) {
+    if (e->upstream->settings.securer && !e->upstream->settings.h2 && (rc = fc_endpoint_secure(e, &c->conn)) < 0) {
         fc_conn_close(&c->conn);
         return rc;
     }
+    if (c->established)
+        c->requests++; /* on a session that stood before: it may have ended meanwhile, as a pooled connection may */
     lease_taken(lease, c);
+    if (c->established) {
+        e->reuses++;
+        lease->ops->ready(lease);
+        return 0;
+    }
     fc_conn_deadline(&c->conn, fc_loop_now_ms(c->conn.loop) + e->upstream->settings.connect_timeout_ms);
     return 0;
 }
@@ -297,7 +314,7 @@ void fc_lease_release(fc_lease *lease, bool reusable, uint64_t latency_ns, bool 
     if (reusable)
         e->down_until_ms = 0;
     /* readable: bytes behind the response, or the end of the stream. Either way nothing to build on. */
-    bool keep = reusable && e->index >= 0 && !c->conn.readable && !c->conn.peer_closed && !c->conn.out.len &&
+    bool keep = reusable && !u->settings.h2 && e->index >= 0 && !c->conn.readable && !c->conn.peer_closed && !c->conn.out.len &&
                 e->idle_count < u->settings.keepalive;
     if (keep)
         idle_push(c);
@@ -416,7 +433,7 @@ static void on_closed(fc_conn *conn)
 {
     fc_upconn *c = of(conn);
     c->endpoint->open--;
-    endpoint_unref(c->endpoint);
+    fc_endpoint_unref(c->endpoint);
     free(c);
 }
 
@@ -455,7 +472,8 @@ static void retire(fc_endpoint *e)
     e->index = -1;
     while (e->idle)
         drop(e->idle);
-    endpoint_unref(e);
+    fc_trunks_retire(e);
+    fc_endpoint_unref(e);
 }
 
 void fc_upstream_free(fc_upstream *u)

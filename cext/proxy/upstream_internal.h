@@ -1,8 +1,22 @@
-/* upstream_internal.h - what upstream.c, choose.c and upstream_health.c share. */
+/* upstream_internal.h - what upstream.c, trunk.c, choose.c and upstream_health.c share. */
 #ifndef FC_UPSTREAM_INTERNAL_H
 #define FC_UPSTREAM_INTERNAL_H
 
 #include "fc/upstream.h"
+
+/* --- upstream.c ---------------------------------------------------------------------------------------------------- */
+
+void fc_endpoint_unref(fc_endpoint *e);
+/* Put TLS under a connection to this endpoint. REQUIRES: its upstream has a securer. */
+int fc_endpoint_secure(fc_endpoint *e, fc_conn *c);
+
+/* --- trunk.c: sessions of HTTP/2 ------------------------------------------------------------------------------------ */
+
+/* Make c a stream of a session with the endpoint; a new one where none has room. c->established: it can be used at once.
+ * 0 or -errno. */
+int fc_trunk_open(fc_endpoint *e, fc_upconn *c, const fc_conn_ops *ops);
+/* The endpoint is gone: sessions end with their last stream. */
+void fc_trunks_retire(fc_endpoint *e);
 
 /* --- choose.c ------------------------------------------------------------------------------------------------------ */
 

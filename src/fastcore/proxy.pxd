@@ -33,12 +33,16 @@ cdef extern from "fc/balance.h" nogil:
 
 
 cdef extern from "fc/upstream.h" nogil:
+    ctypedef struct fc_h2_settings:
+        uint32_t streams_max, stream_window, connection_window, head_bytes_max, control_burst, control_rate
     ctypedef struct fc_upstream_settings:
         fc_balance_policy balance
         double load_factor
         uint32_t keepalive, connections_max, pending_max, connect_timeout_ms, idle_timeout_ms, fail_timeout_ms
         uint32_t out_high, out_low
         fc_securer *securer
+        bint h2
+        fc_h2_settings streams
     ctypedef struct fc_endpoint_spec:
         sockaddr_storage addr
         socklen_t addr_len
@@ -85,10 +89,14 @@ cdef extern from "fc/http_server.h" nogil:
         uint32_t body_rate_min, requests_max, connections_max
         uint32_t header_timeout_ms, idle_timeout_ms, body_timeout_ms, write_timeout_ms, drain_idle_ms
         uint32_t out_high, out_low, app_bytes
+        bint h2
+        fc_h2_settings streams
     ctypedef struct fc_http_stats:
         uint64_t accepted, requests, refused, accept_errors
-        uint32_t open, idle
+        uint64_t h2_sessions, h2_failed
+        uint32_t open, idle, streams
     ctypedef struct fc_http_server:
+        fc_http_settings settings
         fc_http_stats stats
         bint draining
         int accept_errno

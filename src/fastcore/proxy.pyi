@@ -25,6 +25,7 @@ __all__ = [
     "Edit",
     "Endpoint",
     "Fixed",
+    "Http2",
     "Literal",
     "Parameter",
     "Part",
@@ -181,6 +182,14 @@ class Route:
     cache: CachePolicy | None = None
 
 @dataclass(frozen=True)
+class Http2:
+    streams: int = 128
+    stream_window: int = 262144
+    connection_window: int = 1048576
+    control_burst: int = 1000
+    control_rate: int = 100
+
+@dataclass(frozen=True)
 class Adaptive:
     initial: int = 20
     minimum: int = 3
@@ -235,6 +244,7 @@ class Proxy:
         body_timeout: float = 30.0,
         write_timeout: float = 30.0,
         drain_idle: float = 1.0,
+        http2: Http2 | None = None,
     ) -> None: ...
     def upstream(
         self,
@@ -252,6 +262,7 @@ class Proxy:
         health: Health | None = None,
         tls: Context | None = None,
         adaptive: Adaptive | None = None,
+        http2: bool = False,
     ) -> Upstream: ...
     def use_region(self, region: Region) -> None: ...
     def use_metrics(self, metrics: Metrics, prefix: str) -> None: ...

@@ -48,7 +48,7 @@ from fastcore.tls cimport Context
 from fastcore.resilience import Retry
 from fastcore.shm import RegionError
 
-__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Literal",
+__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Http2", "Literal",
            "Parameter", "Part", "Proxy", "Route", "RouteAuth", "Split", "Tail", "Upstream", "pack_verdict"]
 
 
@@ -229,6 +229,18 @@ class Route:
     cache: "CachePolicy | None" = None
 
 
+@dataclass(frozen=True)
+class Http2:
+    """HTTP/2 with clients. streams: at once on a connection. Windows in bytes: what may come before its target has taken
+    it, of one stream and of all of a connection. control_burst, control_rate (per second): frames that only make work."""
+
+    streams: int = 128
+    stream_window: int = 262144
+    connection_window: int = 1048576
+    control_burst: int = 1000
+    control_rate: int = 100
+
+
 cdef uint32_t _ms(object seconds, str what) except? 0xffffffff:
     value = float(seconds) * 1000
     if not 0 <= value <= INT32_MAX:
@@ -255,7 +267,8 @@ cdef class Proxy:
     fields are believed. hops_max: how often Via may name us before the request counts as a loop (508).
     log_sample: share of requests logged, 0..1. log_subject: the log says who asked. Further keyword arguments are the HTTP server's limits: header_bytes,
     headers, url_bytes, body_bytes, body_rate_min, requests_per_connection, connections, buffer_bytes (high watermark), and
-    its timeouts in seconds: header_timeout, idle_timeout, body_timeout, write_timeout, drain_idle.
+    its timeouts in seconds: header_timeout, idle_timeout, body_timeout, write_timeout, drain_idle. http2: an Http2; None
+    speaks HTTP/1.1 only.
     """
 
     cdef fc_proxy *handle
@@ -274,7 +287,7 @@ cdef class Proxy:
     def __init__(self, Reactor reactor, *, name="fastcore", trusted=(), x_forwarded=True, forwarded=False,
                  hops_max=10, log_sample=1.0, log_subject=False, lenient=0, header_bytes=32768, headers=100, url_bytes=8192, body_bytes=0,
                  body_rate_min=0, requests_per_connection=0, connections=65536, buffer_bytes=131072, header_timeout=10.0,
-                 idle_timeout=75.0, body_timeout=30.0, write_timeout=30.0, drain_idle=1.0):
+                 idle_timeout=75.0, body_timeout=30.0, write_timeout=30.0, drain_idle=1.0, http2=None):
         cdef fc_proxy_settings settings
         cdef bytes name_bytes = name.encode("ascii"), text
         cdef fc_net *nets
@@ -297,6 +310,13 @@ cdef class Proxy:
         settings.http.body_timeout_ms = _ms(body_timeout, "body_timeout")
         settings.http.write_timeout_ms = _ms(write_timeout, "write_timeout")
         settings.http.drain_idle_ms = _ms(drain_idle, "drain_idle")
+        if http2 is not None:
+            settings.http.h2 = True
+            settings.http.streams.streams_max = _count(http2.streams, "http2.streams")
+            settings.http.streams.stream_window = _count(http2.stream_window, "http2.stream_window")
+            settings.http.streams.connection_window = _count(http2.connection_window, "http2.connection_window")
+            settings.http.streams.control_burst = _count(http2.control_burst, "http2.control_burst")
+            settings.http.streams.control_rate = _count(http2.control_rate, "http2.control_rate")
         settings.name = name_bytes
         settings.x_forwarded = x_forwarded
         settings.forwarded = forwarded
@@ -335,7 +355,7 @@ cdef class Proxy:
         fc_logfile_close(self.handle.log)
         self.handle.log = NULL
         # Connections that were open until now go at the end of the reactor's next round, and count themselves out here.
-        if self.handle.server.stats.open == 0:
+        if self.handle.server.stats.open == 0 and self.handle.server.stats.streams == 0:
             fc_proxy_close(self.handle)
             free(self.handle)
             self.retired.clear()
@@ -344,10 +364,11 @@ cdef class Proxy:
 
     def upstream(self, str name, *, balance="round_robin", load_factor=0.0, keepalive=64, connections=0, pending=1024,
                  connect_timeout=5.0, idle_timeout=60.0, fail_timeout=1.0, buffer_bytes=131072, health=None,
-                 Context tls=None, adaptive=None):
+                 Context tls=None, adaptive=None, http2=False):
         """Make an upstream without endpoints yet. connections: per endpoint, 0 no limit; pending: who may wait.
         health: a fastcore.resilience.Health; what it learns is shared with other processes after `use_region`. tls: a
-        ClientContext under every connection. adaptive: an Adaptive; None takes what comes."""
+        ClientContext under every connection. adaptive: an Adaptive; None takes what comes. http2: speak it, on a few
+        connections per endpoint that all requests share; `connections` then bounds requests."""
         cdef fc_adaptive_options adapt
         cdef fc_upstream_settings s = fc_upstream_settings_default()
         cdef fc_health_settings watch
@@ -364,6 +385,8 @@ cdef class Proxy:
         s.out_high = _count(buffer_bytes, "buffer_bytes")
         s.out_low = s.out_high // 2
         s.securer = &tls.slot.securer if tls is not None else NULL
+        s.h2 = http2
+        s.streams.head_bytes_max = self.handle.server.settings.parse.head_bytes_max
         upstream.tls = tls
         upstream.name = name
         upstream.balance = balance
@@ -572,7 +595,9 @@ cdef class Proxy:
         return bool(self.handle.server.draining)
 
     def stats(self):
-        """Counters of this worker: accepted, requests, refused, open, idle, accept_errors and the last accept's errno."""
+        """Counters of this worker: accepted, requests, refused, open, idle, accept_errors and the last accept's errno; of
+        HTTP/2 sessions, those of them that failed, and streams that are open."""
         cdef fc_http_stats s = self.handle.server.stats
         return {"accepted": s.accepted, "requests": s.requests, "refused": s.refused, "open": s.open, "idle": s.idle,
+                "http2_sessions": s.h2_sessions, "http2_failed": s.h2_failed, "streams": s.streams,
                 "accept_errors": s.accept_errors, "accept_errno": self.handle.server.accept_errno}

@@ -22,7 +22,8 @@ cdef extern from "fc/trace.h" nogil:
         uint8_t trace[16]
         uint64_t span, parent, client, start_ns, end_ns, asked_ns, answered_ns, sent_bytes
         uint16_t status
-        uint8_t tries, minor
+        uint8_t tries
+        char version[3]
         bint secure, cached
         char method[18]
         char error[32]

@@ -68,7 +68,7 @@ cdef object span_of(const fc_trace_span *s):
         sent_bytes=s.sent_bytes,
         status=s.status,
         tries=s.tries,
-        protocol="1.1" if s.minor else "1.0",
+        protocol=s.version[:3].decode("ascii"),
         scheme="https" if s.secure else "http",
         cached=bool(s.cached),
         method=text(s.method),

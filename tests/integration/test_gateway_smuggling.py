@@ -75,7 +75,13 @@ def answers_in(received: bytes) -> list[Message]:
     return found
 
 
-@pytest.mark.parametrize("case", REQUESTS, ids=lambda case: case.name)
+#: To which a session answers, not a refusal: test_gateway_http2.py.
+ANOTHER_PROTOCOL = "HTTP/2 preface"
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in REQUESTS if case.name != ANOTHER_PROTOCOL], ids=lambda case: case.name
+)
 def test_request_is_refused(gateway: Gateway, echo: RawUpstream, case: Case) -> None:
     before = len(echo.received)
     with gateway.connect() as client:

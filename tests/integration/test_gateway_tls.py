@@ -129,6 +129,9 @@ def test_curl_and_versions(start_gateway: Callable[..., Gateway], place: Place, 
     context = place.client()
     context.set_alpn_protocols(["h2", "http/1.1"])
     with place.connect(context=context) as wire:
+        assert wire.sock.selected_alpn_protocol() == "h2"
+    context.set_alpn_protocols(["http/1.1"])
+    with place.connect(context=context) as wire:
         assert wire.sock.selected_alpn_protocol() == "http/1.1"
         assert wire.sock.version() == "TLSv1.3"
         assert ask(wire) == 200

@@ -13,8 +13,9 @@
  *  2. After fc_conn_close no other callback runs and nothing more is sent.
  *  3. No callback is invoked from inside fc_conn_write*; fc_conn_flush reports failure by its return value only.
  *
- * Transports: between a connection and its socket may lie one that changes the bytes (fc/tls.h). Owners see no difference:
- * the same callbacks at the same times, plain bytes in and out.
+ * Transports: between a connection and its socket may lie one that changes the bytes (fc/tls.h), or in place of a socket
+ * one that has none (a stream of fc/h2.h). Owners see no difference: the same callbacks at the same times, plain bytes in
+ * and out.
  */
 #ifndef FC_CONN_H
 #define FC_CONN_H
@@ -36,6 +37,7 @@ typedef struct fc_transport_ops {
     void (*free)(fc_conn *c);
     const char *(*trouble)(const fc_conn *c);       /* why it failed, for people; static text or NULL */
     fc_slice (*certificate)(fc_conn *c);            /* of the peer, verified, in DER; empty without one */
+    fc_slice (*protocol)(fc_conn *c);               /* agreed on by ALPN; empty: none */
 } fc_transport_ops;
 
 struct fc_transport {
@@ -83,6 +85,11 @@ int fc_conn_open(fc_conn *c, fc_loop *loop, int fd, const fc_conn_ops *ops);
 /* Begin a connection to addr. 0 (ops->connected or ops->broken follows) or -errno. */
 struct sockaddr;
 int fc_conn_connect(fc_conn *c, fc_loop *loop, const struct sockaddr *addr, uint32_t addr_len, const fc_conn_ops *ops);
+/* A connection over a transport that needs no socket; connecting: an outgoing one, whose transport->ops->connect says when
+ * it stands. The transport belongs to it from now on, and tells what happens with fc_conn_event. */
+void fc_conn_open_over(fc_conn *c, fc_loop *loop, fc_transport *transport, bool connecting, const fc_conn_ops *ops);
+/* EPOLL* bits, as a socket would have them. Never from inside a function of the transport. */
+void fc_conn_event(fc_conn *c, uint32_t events);
 void fc_conn_close(fc_conn *c);
 /* Close so that the peer sees a reset (RFC 9112 9.6 warns of what is lost: meant for peers that broke the rules). */
 void fc_conn_abort(fc_conn *c);

@@ -10,6 +10,10 @@
  *                      v
  *                     ANSWER, then closed                 fc_http_tunnel: TUNNEL (bytes both ways until either side ends)
  *
+ * HTTP/2 (settings.h2): a connection on which TLS agreed on it, or whose first bytes are its preface, becomes a session
+ * (fc/h2.h), and each of its streams a connection of its own here, for one request. The application sees no difference but
+ * fc_http_version. A session without streams is idle.
+ *
  * Deadlines, each a setting: a head must be complete within header_timeout_ms of its first byte; an idle connection is
  * closed after idle_timeout_ms; a body must bring something every body_timeout_ms and body_rate_min bytes/s on average;
  * a client must take something of the answer every write_timeout_ms.
@@ -28,6 +32,7 @@
 #include "fc/addr.h"
 #include "fc/chunked.h"
 #include "fc/conn.h"
+#include "fc/h2.h"
 #include "fc/http1.h"
 
 typedef struct fc_http_server fc_http_server;
@@ -73,6 +78,8 @@ typedef struct fc_http_settings {
     uint32_t drain_idle_ms;    /* while draining, idle connections are closed after this long without a request */
     uint32_t out_high, out_low;
     uint32_t app_bytes;        /* room for the application in each request */
+    bool h2;                   /* speak HTTP/2 with clients that ask for it */
+    fc_h2_settings streams;    /* how: head_bytes_max and linger_ms follow from what is above */
 } fc_http_settings;
 
 /* Settings that are right for most; callers change what they know better. */
@@ -80,7 +87,9 @@ fc_http_settings fc_http_settings_default(void);
 
 typedef struct fc_http_stats {
     uint64_t accepted, requests, refused, accept_errors;
-    uint32_t open, idle;
+    uint64_t h2_sessions, h2_failed; /* connections that became sessions; that broke the rules, or a limit of ours */
+    uint32_t open, idle;  /* connections */
+    uint32_t streams;     /* requests of sessions that are open */
 } fc_http_stats;
 
 struct fc_http_server {
@@ -112,10 +121,11 @@ struct fc_http_req {
     bool body_done;
     bool continue_sent;   /* an interim 100 has been sent */
     bool ended;
+    bool patient;         /* its body may pause for as long as it likes: of a stream of messages */
     /* the fields array and then app_bytes of the application follow */
 };
 
-enum fc_http_state { FC_HTTP_HEAD, FC_HTTP_BODY, FC_HTTP_TRAILERS, FC_HTTP_ANSWER, FC_HTTP_TUNNEL, FC_HTTP_LINGER };
+enum fc_http_state { FC_HTTP_HEAD, FC_HTTP_BODY, FC_HTTP_TRAILERS, FC_HTTP_ANSWER, FC_HTTP_TUNNEL, FC_HTTP_LINGER, FC_HTTP_SESSION };
 
 struct fc_http_conn {
     fc_conn conn;
@@ -133,6 +143,10 @@ struct fc_http_conn {
     uint32_t linger_left;
     uint8_t state;
     bool processing, close_after, eof, idle;
+    bool secure;          /* the client's bytes came over TLS */
+    bool stream;          /* of a session: one request, and no more */
+    bool owes_header;     /* a session: the rest of a header block */
+    fc_h2 *h2;            /* FC_HTTP_SESSION */
     fc_addr peer;
 };
 
@@ -156,7 +170,12 @@ static inline void *fc_http_app(fc_http_req *req)
     return (void *)((behind + 15) & ~(uintptr_t)15);
 }
 /* Did it come over TLS? */
-static inline bool fc_http_secure(const fc_http_req *req) { return req->conn->conn.transport != NULL; }
+static inline bool fc_http_secure(const fc_http_req *req) { return req->conn->secure; }
+/* "1.0", "1.1" or "2.0". */
+static inline const char *fc_http_version(const fc_http_req *req)
+{
+    return req->conn->stream ? "2.0" : req->head.minor ? "1.1" : "1.0";
+}
 static inline fc_slice fc_http_slice(const fc_http_req *req, fc_span s) { return (fc_slice){req->base + s.off, s.len}; }
 
 /* May this connection serve another request after this one? Decides the Connection field of the answer. A body that is

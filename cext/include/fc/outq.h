@@ -49,5 +49,14 @@ int fc_outq_send(fc_outq *q, int fd);
  * -errno of reading it. */
 ssize_t fc_outq_peek(fc_outq *q, char *room, size_t n, const char **p);
 void fc_outq_consume(fc_outq *q, size_t n);
+/* The bytes of the first segment, where they lie. Empty: the queue is, or begins with a file. */
+static inline fc_slice fc_outq_front(const fc_outq *q)
+{
+    const fc_seg *s = &q->segs[q->head];
+    return q->len && s->fd < 0 ? (fc_slice){s->p, s->n} : (fc_slice){NULL, 0};
+}
+/* Put the first n bytes of one queue at the end of another, by reference. REQUIRES n <= from->bytes. 0, or -errno (ENOMEM,
+ * or no descriptor left for a file) and what was moved is moved. */
+int fc_outq_move(fc_outq *from, fc_outq *to, size_t n);
 
 #endif

@@ -43,7 +43,7 @@ typedef struct fc_trace_span {
     uint64_t sent_bytes;
     uint16_t status;               /* 0: none was sent */
     uint8_t tries;                 /* times the request was sent */
-    uint8_t minor;                 /* HTTP/1.minor */
+    char version[3];               /* of HTTP: 1.0, 1.1, 2.0 */
     bool secure, cached;
     char method[18], error[32], route[64], upstream[64], endpoint[64], host[64], client_address[46], path[130];
 } fc_trace_span;

@@ -24,6 +24,7 @@
 #include "fc/adaptive.h"
 #include "fc/balance.h"
 #include "fc/conn.h"
+#include "fc/h2.h"
 #include "fc/health.h"
 
 typedef struct fc_upstream fc_upstream;
@@ -42,6 +43,9 @@ typedef struct fc_upstream_settings {
     uint32_t fail_timeout_ms;
     uint32_t out_high, out_low; /* request bytes queued per connection */
     fc_securer *securer;        /* TLS under every connection (fc/tls.h); outlives the upstream. NULL: plain */
+    bool h2;                    /* speak HTTP/2 (fc/h2.h): connections handed out are streams of a few sessions per
+                                 * endpoint, and connections_max and keepalive count streams: none of them is kept */
+    fc_h2_settings streams;
 } fc_upstream_settings;
 
 fc_upstream_settings fc_upstream_settings_default(void);
@@ -58,6 +62,7 @@ struct fc_endpoint {
     fc_endpoint_spec spec;
     fc_upstream *upstream;
     fc_upconn *idle;          /* most recently used first: the rest ages out */
+    struct fc_trunk *trunks;  /* sessions, if its upstream speaks HTTP/2 */
     uint32_t idle_count, open, in_use;
     uint32_t refs;            /* connections, and the upstream's own table while listed */
     int32_t index;            /* in the balancer; -1 once replaced */

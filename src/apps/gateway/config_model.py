@@ -32,6 +32,7 @@ from apps.gateway.config_changes import (
     SecurityOrSwitch,
 )
 from apps.gateway.config_health import AdaptiveOrTrue, Breaker, HealthCheck, Outlier, Percent, Retries, Status
+from apps.gateway.config_http2 import Http2, Http2OrSwitch
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
 from apps.gateway.config_reload import Reload
 from apps.gateway.config_statsd import Statsd
@@ -214,6 +215,10 @@ class Upstream(Section):
     """Overrides `timeouts.connect`; with `tls` it covers the handshake."""
     tls: UpstreamTlsOrTrue | None = None
     """`true`, or a mapping: targets speak TLS, and must prove who they are. Without it we speak in the clear."""
+    http2: bool = False
+    """Speak HTTP/2 with the targets, as gRPC does: over TLS (they must agree to it by ALPN), or in the clear with prior
+    knowledge. All requests of a worker share a few connections to each target; `max_connections` then bounds
+    requests."""
     retries: Retries = Retries()
     """Retries of requests that a target failed."""
     health_check: HealthCheck | None = None
@@ -366,6 +371,8 @@ class Gateway(Section):
     `unix:/path`. `[]` where all speak TLS."""
     tls: Tls = Tls()
     """Addresses of the data plane that speak TLS, and with which certificates."""
+    http2: Http2OrSwitch = Http2()
+    """HTTP/2 with clients, on all of these addresses."""
     control: SocketAddress = Address("127.0.0.1", 8081)
     """Address of the control plane: health, metrics, status page."""
     control_token: SecretStr | None = None

@@ -58,13 +58,15 @@ class Tls(Section):
     reload_every: Timeout = 5_000
     """How often the files are looked at; changed ones are used for new connections at once."""
 
-    def context_settings(self, ticket_secret: bytes | None) -> tuple[list[tuple[bytes, bytes]], dict[str, Any]]:
+    def context_settings(
+        self, ticket_secret: bytes | None, protocols: tuple[str, ...] = ("http/1.1",)
+    ) -> tuple[list[tuple[bytes, bytes]], dict[str, Any]]:
         """Certificates and other arguments of fastcore.tls.ServerContext. Raises ValueError and OSError."""
         clients = self.client_certificates
         return [(read(item.file), read(item.key)) for item in self.certificates], {
             "minimum": self.minimum_version,
             "ciphers": self.ciphers,
-            "alpn": ("http/1.1",),
+            "alpn": protocols,
             "client_certificates": "off" if clients is None else "required" if clients.required else "optional",
             "client_authorities": read(clients.authorities) if clients else None,
             "depth": clients.depth if clients else 8,
@@ -92,7 +94,7 @@ class UpstreamTls(Section):
     ciphers: str | None = None
     """Cipher suites of TLS 1.2, as OpenSSL writes them."""
 
-    def context(self) -> ClientContext:
+    def context(self, http2: bool = False) -> ClientContext:
         """Raises ValueError and OSError."""
         shown = self.certificate
         return ClientContext(
@@ -102,7 +104,7 @@ class UpstreamTls(Section):
             certificate=(read(shown.file), read(shown.key)) if shown else None,
             minimum=self.minimum_version,
             ciphers=self.ciphers,
-            alpn=("http/1.1",),
+            alpn=("h2",) if http2 else ("http/1.1",),
         )
 
 

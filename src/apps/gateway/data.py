@@ -26,7 +26,7 @@ from apps.gateway.tls import ServerSide
 from apps.gateway.tracing import Tracer
 from apps.gateway.upstream_set import UpstreamSet
 from fastcore.metrics import Metrics
-from fastcore.proxy import Proxy
+from fastcore.proxy import Http2, Proxy
 from fastcore.reactor import Reactor
 from fastcore.sharedcache import SharedCache
 from fastcore.shm import Region, RegionError
@@ -79,6 +79,7 @@ class DataPlane:
             idle_timeout=settings.timeouts.idle / 1000,
             body_timeout=settings.timeouts.body / 1000,
             write_timeout=settings.timeouts.write / 1000,
+            http2=self._http2(),
         )
         self.proxy.use_metrics(self.metrics_registry, PREFIX)
         if settings.tracing is not None:
@@ -93,7 +94,9 @@ class DataPlane:
             self.proxy.open_log(settings.access_log.path)
         taken = [sock for sock in listeners if self._is_ours(sock)]
         if settings.tls.listen:
-            self._tls = ServerSide(settings.tls, self._region, self.metrics_registry, PREFIX)
+            self._tls = ServerSide(
+                settings.tls, settings.http2.protocols(), self._region, self.metrics_registry, PREFIX
+            )
         for number, sock in enumerate(taken):  # in the order of `bind`
             self.proxy.listen(sock, self._tls.context if self._tls and number >= len(settings.listen) else None)
         self._publisher = gevent.spawn(self._publish_forever)
@@ -272,6 +275,12 @@ class DataPlane:
             self.proxy.open_log(path)
         except OSError as error:  # it could be opened when the settings were checked
             log.error("access log: %s: %s; the old file stays in use", path, error.strerror)
+
+    def _http2(self) -> Http2 | None:
+        s = self.settings.http2
+        if not s.enabled:
+            return None
+        return Http2(s.streams, s.stream_window, s.connection_window, s.control_burst, s.control_rate)
 
     def _is_ours(self, sock: socket.socket) -> bool:
         """Everything but the control plane's listener: the data plane's addresses may be wildcards or port 0."""

@@ -48,6 +48,7 @@ ADAPTIVE_GAUGES = {
 GAUGES = {
     "connections": "Open client connections",
     "idle_connections": "Client connections without a request",
+    "http2_streams": "Requests of HTTP/2 connections that are open",
     "active_requests": "Exchanges under way",
     "waiting_requests": "Requests that wait for a connection to an endpoint",
     "log_failing": "Workers whose last write to the access log failed",
@@ -68,6 +69,12 @@ class Figures:
         self._log_failed = False
         self.gauges = {name: metrics.gauge(f"{prefix}_{name}", text) for name, text in GAUGES.items()}
         metrics.gauge("fastcore_build_info", "Workers by version of fastcore", version=__version__).set(1)
+        self._http2 = {
+            "http2_sessions": metrics.counter(f"{prefix}_http2_sessions", "Client connections that speak HTTP/2"),
+            "http2_failed": metrics.counter(
+                f"{prefix}_http2_failures", "Those of them that broke its rules, or a limit on what they may cost"
+            ),
+        }
         self._lost = metrics.counter(f"{prefix}_log_lost", "Access log lines lost to a failing disk")
 
     def publish(self) -> None:
@@ -76,6 +83,7 @@ class Figures:
         values = {
             "connections": stats["open"],
             "idle_connections": stats["idle"],
+            "http2_streams": stats["streams"],
             "active_requests": self._proxy.active,
             "waiting_requests": sum(member.engine.waiting for member in self._upstreams),
             "log_failing": int(bool(lines and lines["last_errno"])),
@@ -83,6 +91,8 @@ class Figures:
         }
         for name, value in values.items():
             self.gauges[name].set(value)
+        for name, counter in self._http2.items():
+            counter.inc(self._since(None, "http2", name, stats[name]))
         if lines:
             self._lost.inc(self._since(None, "log", "lost", lines["dropped_error"]))
         leads = self._metrics.leads()

@@ -24,8 +24,8 @@ SECTION = "gateway.tls"
 class ServerSide:
     """The context of the listeners that speak TLS. Certificates are renewed under it, also while connections stand."""
 
-    def __init__(self, settings: Tls, region: Region, metrics: Metrics, prefix: str):
-        self._settings = settings
+    def __init__(self, settings: Tls, protocols: tuple[str, ...], region: Region, metrics: Metrics, prefix: str):
+        self._settings, self._protocols = settings, protocols
         self._secret = ticket_secret(region) if settings.session_tickets else None
         self._metrics, self._prefix = metrics, prefix
         self._counters = {
@@ -36,7 +36,7 @@ class ServerSide:
         self._seen = dict.fromkeys(self._counters, 0)
         self._failing = metrics.gauge(f"{prefix}_tls_reload_failing", "Workers whose last look at certificates failed")
         self._places = self._look()
-        certificates, others = settings.context_settings(self._secret)
+        certificates, others = settings.context_settings(self._secret, protocols)
         self.context = ServerContext(certificates, **others)
         self._ends = self._ends_of(certificates)
         self._greenlet = gevent.spawn(self._watch)
@@ -68,7 +68,7 @@ class ServerSide:
     def _refresh(self) -> bool:
         """Use the files as they are now, for new connections. Where they cannot be used, what was stays."""
         try:
-            certificates, others = in_thread(self._settings.context_settings, self._secret)
+            certificates, others = in_thread(self._settings.context_settings, self._secret, self._protocols)
             self.context.replace(certificates, **others)
             for gone in self._ends.keys() - (ends := self._ends_of(certificates)).keys():
                 self._end_gauge(gone).set(0)

@@ -125,7 +125,8 @@ class UpstreamSet:
             idle_timeout=timeouts.upstream_idle / 1000,
             buffer_bytes=settings.limits.buffer_bytes,
             health=engine_health(model),
-            tls=model.tls.context() if model.tls else None,
+            tls=model.tls.context(model.http2) if model.tls else None,
+            http2=model.http2,
             adaptive=model.adaptive.engine() if model.adaptive else None,
         )
         checker = self._checker(engine, model) if model.health_check else None
