@@ -48,7 +48,8 @@ struct fc_h2 {
     uint64_t owed; /* bytes the connection's window will be opened by */
     uint64_t budget_ns; /* the time up to which control frames have used up the budget */
     uint32_t open;
-    int connected;  /* clients: 1 not yet, 0 it stands, -errno it does not */
+    int connected;  /* clients: 1 not yet, 0 the peer has greeted, -errno it will not */
+    bool begun;     /* frames may be sent */
     bool dead, leaving;
     bool blocked; /* nghttp2 had more than the connection's queue has room for */
     const char *trouble;

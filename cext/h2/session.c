@@ -76,6 +76,13 @@ static void hold(fc_h2 *h2, size_t n)
 
 /* --- frames that come ---------------------------------------------------------------------------------------------- */
 
+static void tell_waiting(fc_h2 *h2, int connected)
+{
+    h2->connected = connected;
+    for (fc_h2_stream *s = h2->streams; s; s = s->next)
+        h2_stream_event(s, EPOLLOUT);
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
     fc_h2 *h2 = ctx;
@@ -144,6 +151,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     case NGHTTP2_SETTINGS:
         if (!ack)
             spend(h2);
+        if (!ack && h2->connected > 0)
+            tell_waiting(h2, 0);
         h2->ops->changed(h2);
         return 0;
     case NGHTTP2_GOAWAY:
@@ -276,7 +285,7 @@ static void fail(fc_h2 *h2, uint32_t code, const char *why)
 
 void fc_h2_write(fc_h2 *h2)
 {
-    if (h2->dead || h2->connected)
+    if (h2->dead || !h2->begun)
         return;
     do {
         h2->blocked = false;
@@ -440,6 +449,7 @@ fc_h2 *fc_h2_new(fc_conn *conn, bool server, bool secure, const fc_h2_settings *
     h2->owner = owner;
     h2->task.fn = on_task;
     h2->connected = server ? 0 : 1;
+    h2->begun = server;
     if (new_session(h2) < 0 || greet(h2) < 0) {
         nghttp2_session_del(h2->session);
         free(h2);
@@ -487,12 +497,15 @@ fc_h2_stream *fc_h2_open(fc_h2 *h2) { return h2_stream_new(h2, 0); }
 
 bool fc_h2_is_connected(const fc_h2 *h2) { return h2->connected == 0; }
 
-void fc_h2_connected(fc_h2 *h2, int error, const char *why)
+void fc_h2_begin(fc_h2 *h2)
 {
-    h2->connected = error;
-    h2->trouble = why;
-    for (fc_h2_stream *s = h2->streams; s; s = s->next)
-        h2_stream_event(s, EPOLLOUT);
-    if (!error)
-        h2_schedule(h2);
+    h2->begun = true;
+    h2_schedule(h2);
+}
+
+void fc_h2_give_up(fc_h2 *h2, int error, const char *why)
+{
+    if (!h2->trouble)
+        h2->trouble = why;
+    tell_waiting(h2, error);
 }

@@ -82,10 +82,10 @@ uint32_t exchange_grpc_timeout(const fc_http_req *req)
     return n == 0 ? 1 : n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 
-void exchange_grpc_fields(fc_exchange *ex, enum problem problem, const char *detail, fc_text *out)
+static void put_status(fc_exchange *ex, int status, const char *detail, fc_text *out)
 {
     static const char hex[] = "0123456789ABCDEF";
-    ex->grpc_status = (int8_t)status_of(ex->status, problem);
+    ex->grpc_status = (int8_t)status;
     FC_TEXT_LIT(out, "grpc-status: ");
     fc_text_u64(out, (uint64_t)ex->grpc_status);
     FC_TEXT_LIT(out, "\r\ngrpc-message: ");
@@ -98,6 +98,11 @@ void exchange_grpc_fields(fc_exchange *ex, enum problem problem, const char *det
         }
     }
     FC_TEXT_LIT(out, "\r\n");
+}
+
+void exchange_grpc_fields(fc_exchange *ex, enum problem problem, const char *detail, fc_text *out)
+{
+    put_status(ex, status_of(ex->status, problem), detail, out);
 }
 
 void exchange_grpc_look(fc_exchange *ex, const char *base, const fc_http1_head *fields)
@@ -120,9 +125,10 @@ bool exchange_grpc_cut(fc_exchange *ex, enum problem problem)
     if (!ex->reply_chunked || ex->reply_trailers || !ex->req->head.te_trailers)
         return false;
     FC_TEXT_LIT(&out, "0\r\n");
-    exchange_grpc_fields(ex, problem, problem == PROBLEM_TOTAL_TIMEOUT ? "the call took longer than it may"
-                                                                        : "the upstream failed in the middle of its answer",
-                         &out);
+    if (problem == PROBLEM_TOTAL_TIMEOUT)
+        put_status(ex, DEADLINE_EXCEEDED, "the call took longer than it may", &out);
+    else
+        put_status(ex, UNAVAILABLE, "the upstream failed in the middle of its answer", &out);
     FC_TEXT_LIT(&out, "\r\n");
     return !out.overflow && fc_http_send_copy(ex->req, out.start, fc_text_len(&out)) == 0;
 }

@@ -11,6 +11,7 @@ typedef struct fc_trunk {
     fc_endpoint *endpoint;
     struct fc_trunk *next, **link; /* of the endpoint */
     uint32_t idle_timeout_ms;
+    bool begun; /* the connection stands, and TLS */
     bool retired;
 } fc_trunk;
 
@@ -60,12 +61,18 @@ static void on_flush(fc_h2 *h2)
     }
 }
 
+static void give_up(fc_trunk *t, int error, const char *why)
+{
+    if (!fc_h2_is_connected(t->h2))
+        fc_h2_give_up(t->h2, error, why);
+    end(t);
+}
+
 static void on_failed(fc_h2 *h2, const char *why)
 {
-    (void)why;
     fc_trunk *t = owner(h2);
     fc_conn_flush(&t->conn);
-    end(t);
+    give_up(t, -EPROTO, why);
 }
 
 static const fc_h2_ops session_ops = {
@@ -79,10 +86,11 @@ static const fc_h2_ops session_ops = {
 static void on_read(fc_conn *conn)
 {
     fc_trunk *t = of(conn);
-    if (!fc_h2_is_connected(t->h2))
+    if (!t->begun)
         return; /* reported together with a failed connect; EPOLLOUT decides */
-    if (fc_h2_read(t->h2) < 0)
-        end(t);
+    int rc = fc_h2_read(t->h2);
+    if (rc < 0)
+        give_up(t, rc, "the target closed the connection instead of speaking HTTP/2");
 }
 
 static void on_room(fc_conn *conn)
@@ -93,12 +101,6 @@ static void on_room(fc_conn *conn)
         fc_conn_again(conn);
 }
 
-static void give_up(fc_trunk *t, int error, const char *why)
-{
-    fc_h2_connected(t->h2, error, why);
-    end(t);
-}
-
 static void on_connected(fc_conn *conn)
 {
     fc_trunk *t = of(conn);
@@ -107,26 +109,18 @@ static void on_connected(fc_conn *conn)
         give_up(t, -EPROTO, "the target did not agree to HTTP/2 (ALPN)");
         return;
     }
-    fc_conn_deadline(conn, 0);
-    fc_h2_connected(t->h2, 0, NULL);
+    t->begun = true;
+    fc_h2_begin(t->h2);
 }
 
 static void on_timeout(fc_conn *conn)
 {
-    fc_trunk *t = of(conn);
-    if (!fc_h2_is_connected(t->h2))
-        give_up(t, -ETIMEDOUT, NULL);
-    else
-        end(t);
+    give_up(of(conn), -ETIMEDOUT, NULL);
 }
 
 static void on_broken(fc_conn *conn, int err)
 {
-    fc_trunk *t = of(conn);
-    if (!fc_h2_is_connected(t->h2))
-        give_up(t, err, fc_conn_trouble(conn));
-    else
-        end(t);
+    give_up(of(conn), err, fc_conn_trouble(conn));
 }
 
 static void on_closed(fc_conn *conn)

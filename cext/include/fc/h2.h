@@ -93,9 +93,13 @@ void fc_h2_quit(fc_h2 *h2, uint32_t code);
 
 /* Clients: a stream for one request, which is sent as soon as its head has been written. NULL: no memory. */
 fc_h2_stream *fc_h2_open(fc_h2 *h2);
-/* Clients: the connection stands (0), or will not (-errno; why: static text or NULL): streams that wait hear of it. */
-void fc_h2_connected(fc_h2 *h2, int error, const char *why);
+/* Clients: the connection stands, and the greeting may be sent. Streams wait until the peer's has come: only then is it
+ * known that it speaks HTTP/2, and how many streams it takes. */
+void fc_h2_begin(fc_h2 *h2);
+/* The peer's greeting has come. */
 bool fc_h2_is_connected(const fc_h2 *h2);
+/* It will not come: -errno; why: static text or NULL. Streams that wait hear of it. */
+void fc_h2_give_up(fc_h2 *h2, int error, const char *why);
 /* Put an fc_conn on a stream: REQUIRES that it has none yet. */
 fc_transport *fc_h2_transport(fc_h2_stream *stream, fc_conn *conn);
 fc_h2 *fc_h2_of(const fc_h2_stream *stream);
