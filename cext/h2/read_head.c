@@ -33,7 +33,7 @@ static void keep(nghttp2_rcbuf **place, nghttp2_rcbuf *rc)
 /* Append; a block that is full moves to a larger one, and what fits none is too large a head. */
 static int put(fc_h2 *h2, fc_buf **buf, const char *p, size_t n)
 {
-    if (h2->block.too_large)
+    if (h2->block.too_large || !n) /* of nothing there may be no address */
         return 0;
     if (!*buf || fc_buf_room(*buf) < n) {
         size_t used = *buf ? (*buf)->used : 0, want = used + n;

@@ -357,13 +357,14 @@ void fc_h2_feed(fc_h2 *h2, const char *p, size_t n)
     h2_schedule(h2);
 }
 
+/* Also while much waits to be sent: two that both stopped reading then would wait for each other. What a peer can make us
+ * queue without reading any of it is bounded otherwise: DATA by its windows, answers to its SETTINGS and PING by nghttp2,
+ * resets by the budget. */
 int fc_h2_read(fc_h2 *h2)
 {
     fc_conn *c = h2->conn;
     int rc = 0;
     for (int i = 0; !h2->dead && c->readable; i++) {
-        if (fc_conn_full(c))
-            break; /* it does not read what we say: ops->drain comes back here */
         if (i == READS_PER_TURN) {
             fc_conn_again(c);
             break;

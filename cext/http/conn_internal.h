@@ -58,7 +58,6 @@ int fc_http_conn_start_over(fc_http_server *server, fc_http_conn *session, fc_h2
  * may be the preface. */
 int fc_http_session_look(fc_http_conn *c);
 void fc_http_session_read(fc_http_conn *c);
-void fc_http_session_write(fc_http_conn *c);
 void fc_http_session_timeout(fc_http_conn *c);
 void fc_http_session_drain(fc_http_conn *c);
 

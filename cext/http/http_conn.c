@@ -448,7 +448,7 @@ static void on_sent(fc_conn *conn)
     fc_http_conn *c = of(conn);
     write_deadline(c);
     if (c->h2)
-        fc_http_session_write(c);
+        fc_h2_write(c->h2);
     else if (!c->req && c->close_after)
         fc_http_conn_settle(c);
 }
@@ -458,7 +458,7 @@ static void on_drain(fc_conn *conn)
     fc_http_conn *c = of(conn);
     write_deadline(c);
     if (c->h2)
-        fc_http_session_write(c);
+        fc_h2_write(c->h2);
     else if (c->req && !c->req->ended)
         c->server->ops->drain(c->req);
     else if (c->state == FC_HTTP_HEAD)

@@ -112,13 +112,6 @@ void fc_http_session_read(fc_http_conn *c)
         fc_http_conn_close(c);
 }
 
-void fc_http_session_write(fc_http_conn *c)
-{
-    fc_h2_write(c->h2);
-    if (!c->conn.dead && c->conn.readable)
-        fc_http_conn_again(c); /* reading waits while answers fill the queue */
-}
-
 void fc_http_session_drain(fc_http_conn *c)
 {
     /* First that none may follow, and once that can have arrived, which ones did (RFC 9113 6.8). */

@@ -95,10 +95,7 @@ static void on_read(fc_conn *conn)
 
 static void on_room(fc_conn *conn)
 {
-    fc_trunk *t = of(conn);
-    fc_h2_write(t->h2);
-    if (!conn->dead && conn->readable)
-        fc_conn_again(conn);
+    fc_h2_write(of(conn)->h2);
 }
 
 static void on_connected(fc_conn *conn)
