@@ -213,6 +213,23 @@ def wrk(url: str, connections: int, seconds: float, *, keepalive: bool = True, h
     return parse_wrk(on_load_core(command))
 
 
+def parse_h2load(text: str) -> Load:
+    seconds = re.search(r"finished in ([0-9.]+(?:us|ms|s|m))", text)
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
+    mean = re.search(r"time for request: +\S+ +\S+ +(\S+)", text)
+    if not seconds or not counts:
+        raise ValueError(f"h2load said:\n{text}")
+    succeeded, *failed = (int(count) for count in counts.groups())
+    return Load(succeeded, _ms(seconds[1]) / 1e3, sum(failed), _ms(mean[1]) if mean else 0.0, 0.0)
+
+
+def h2load(url: str, connections: int, streams: int, seconds: float) -> Load:
+    """Closed loop by h2load, one thread: so many streams at once on each connection. It tells no percentiles: the
+    middle is the mean."""
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{max(1, round(seconds))}", url]
+    return parse_h2load(on_load_core(command))
+
+
 def bench(url: str, *options: str) -> Load:
     """`fastcore bench` with these options: open loop with -R, exact failures."""
     report = json.loads(on_load_core([*fastcore_command(), "bench", url, "--json", *options]))

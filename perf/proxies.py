@@ -123,6 +123,15 @@ http://:{port} {{
     return Service("caddy", ["caddy", "run", "--config", str(file), "--adapter", "caddyfile"], port, environ=environ)
 
 
+def nghttpx(folder: Path, target: int) -> Service:
+    """One worker thread, HTTP/2 in the clear before it and HTTP/1.1 kept alive behind it, nothing logged."""
+    port = free_port()
+    command = ["nghttpx", f"--frontend=127.0.0.1,{port};no-tls", f"--backend=127.0.0.1,{target}", "--workers=1"]
+    more = ["--accesslog-file=/dev/null", "--errorlog-file=/dev/stderr", "--backend-keep-alive-timeout=10m"]
+    more += ["--frontend-http2-read-timeout=10m", "--conf=/dev/null"]
+    return Service("nghttpx", [*command, *more], port)
+
+
 def fastcore(folder: Path, target: int, *, access_log: bool, bulk: int | None = None) -> Service:
     """`bulk` as with nginx."""
     upstream = f'  bulk: {{targets: ["127.0.0.1:{bulk}"]}}\n' if bulk else ""
@@ -174,4 +183,5 @@ def versions() -> dict[str, str]:
         "haproxy": version("haproxy", "-v"),
         "caddy": version("caddy", "version"),
         "wrk": version("wrk", "-v"),
+        "nghttpx": version("nghttpx", "--version"),
     }

@@ -30,6 +30,7 @@ BENCHES = {
     "lsm": ("bench_lsm", "Store", ["--quick"]),
     "worker": ("load_worker", "WSGI worker", ["--seconds", "1", "--pairs", "1"]),
     "gateway": ("load_gateway", "Gateway", ["--seconds", "1", "--pairs", "1", "--idle", "500"]),
+    "http2": ("load_http2", "HTTP/2", ["--seconds", "1", "--pairs", "1"]),
     "policies": ("load_policies", "Gateway policies", ["--seconds", "1", "--pairs", "1"]),
     "reloads": (
         "load_reloads",
