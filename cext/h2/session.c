@@ -456,8 +456,10 @@ fc_h2 *fc_h2_new(fc_conn *conn, bool server, bool secure, const fc_h2_settings *
         free(h2);
         return NULL;
     }
-    if (server)
+    if (server) {
+        nghttp2_session_send(h2->session); /* queued: the greeting is the first to go, whatever follows (RFC 9113 3.4) */
         h2_schedule(h2);
+    }
     return h2;
 }
 

@@ -236,6 +236,61 @@ def test_a_target_without_http2(start_gateway: Callable[..., Gateway], make_upst
         assert gateway.ask(get()).status == 502
 
 
+# --- health checks ------------------------------------------------------------------------------------------------------
+
+QUICK = "interval: 100ms, timeout: 100ms, unhealthy: 1, healthy: 1"
+
+
+def healthy(gateway: Gateway) -> int:
+    """Targets that are up."""
+    return sum(target["health"] == "up" for target in gateway.get("/upstreams")[1][0]["targets"])
+
+
+def test_checks_speak_http2(start_gateway: Callable[..., Gateway], make_target: Any) -> None:
+    status = [200]
+    asked_for: list[Asked] = []
+
+    def serve(asked: Asked) -> None:
+        if asked[":path"] == "/well":
+            asked_for.append(asked)
+            asked.answer(status=status[0])
+        else:
+            asked.answer()
+
+    target = make_target(serve)
+    gateway = start_gateway(settings(target.address, upstream=f", health_check: {{path: /well, {QUICK}}}"))
+    eventually(lambda: healthy(gateway) == 1)
+    status[0] = 500
+    eventually(lambda: healthy(gateway) == 0)
+    status[0] = 204
+    eventually(lambda: healthy(gateway) == 1)
+    assert (asked_for[0]["user-agent"], asked_for[0][":authority"]) == ("fastcore-health-check", target.address)
+
+
+def test_checks_by_grpc(start_gateway: Callable[..., Gateway], make_target: Any) -> None:
+    said = [b"\x08\x01", "0"]
+    asked_for: list[Asked] = []
+
+    def serve(asked: Asked) -> None:
+        asked_for.append(asked)
+        asked.head(("content-type", "application/grpc"))
+        asked.data(b"\0\0\0\0" + bytes((len(said[0]),)) + said[0])  # type: ignore[operator, arg-type]
+        asked.session.h2.send_headers(asked.stream, [("grpc-status", str(said[1]))], end_stream=True)
+        asked.session.flush()
+
+    check = f", health_check: {{type: grpc, service: shop.Cart, {QUICK}}}"
+    gateway = start_gateway(settings(make_target(serve).address, upstream=check))
+    eventually(lambda: healthy(gateway) == 1)
+    assert asked_for[0][":path"] == "/grpc.health.v1.Health/Check"
+    assert asked_for[0].body == b"\0\0\0\0\x0b\x0a\x09shop.Cart"
+    said[0] = b"\x08\x02"  # NOT_SERVING
+    eventually(lambda: healthy(gateway) == 0)
+    said[0] = b"\x08\x01"
+    eventually(lambda: healthy(gateway) == 1)
+    said[1] = "12"
+    eventually(lambda: healthy(gateway) == 0)
+
+
 # --- over TLS ---------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import trustme
-from servers import ASAN, SECONDS, Gateway, RawUpstream, Wire, answer_forever, eventually, free_ports
+from http2_frames import PREFACE, Client, request
+from servers import ASAN, SECONDS, EndOfStream, Gateway, RawUpstream, Wire, answer_forever, eventually, free_ports
 
 from apps.gateway.config import load_settings
 
@@ -135,6 +136,55 @@ def test_curl_and_versions(start_gateway: Callable[..., Gateway], place: Place, 
         assert wire.sock.selected_alpn_protocol() == "http/1.1"
         assert wire.sock.version() == "TLSv1.3"
         assert ask(wire) == 200
+
+
+def test_http2_over_tls(start_gateway: Callable[..., Gateway], place: Place) -> None:
+    """Agreed on by ALPN: whoever agreed speaks it, and whoever did not may not (RFC 9113 3.2, 3.3)."""
+    upstream = RawUpstream().serve(answer_forever)
+    with contextlib.closing(upstream):
+        gateway = start_gateway(settings(place, upstream))
+        command = ["curl", "-sS", "--cacert", place.authorities, "--resolve", f"api.test:{place.port}:127.0.0.1"]
+        url = f"https://api.test:{place.port}/"
+        command += ["-w", " %{http_version} %{http_code}", "--http2", url, url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        assert done.stdout == "ok 2 200" * 2, done
+        assert b"X-Forwarded-Proto: https\r\n" in upstream.received and b"Via: 2.0 fastcore\r\n" in upstream.received
+        assert gateway.next_access()["protocol"] == "HTTP/2.0"
+        context = place.client()
+        context.set_alpn_protocols(["h2"])
+        with Client(place.connect(context=context)) as client:
+            assert client.get().body == b"ok"
+        with place.connect(context=context) as wire:
+            wire.send(REQUEST)
+            assert wire.read(9)[3] == 4  # SETTINGS, then the end: this is no preface
+            with contextlib.suppress(EndOfStream, ssl.SSLError, ConnectionResetError):
+                wire.read_rest()
+        context.set_alpn_protocols(["http/1.1"])
+        with place.connect(context=context) as wire:
+            wire.send(PREFACE)
+            assert wire.read_response().status == 505
+
+
+def test_who_asks_over_http2(start_gateway: Callable[..., Gateway], place: Place) -> None:
+    """The certificate of the connection is that of every request on it."""
+    place.issue("alice", "alice.test", common_name="alice")
+    upstream = RawUpstream().serve(answer_forever)
+    more = "auth: {providers: {mutual: {certificates: {}, headers: {X-User: sub}}}}\n"
+    with contextlib.closing(upstream):
+        text = settings(
+            place,
+            upstream,
+            tls=f", client_certificates: {{authorities: {place.authorities}, required: false}}",
+            more=more,
+        ).replace("{path: /, upstream: u}", "{path: /, upstream: u, auth: mutual}")
+        start_gateway(text)
+        for stem, status in (("alice", 200), (None, 401)):
+            context = place.client(stem)
+            context.set_alpn_protocols(["h2"])
+            with Client(place.connect(context=context)) as client:
+                streams = [client.ask(request(f"/{number}")) for number in range(5)]
+                assert [client.answer(stream).status for stream in streams] == [status] * 5
+        assert upstream.received.count(b"X-User: alice\r\n") == 5
 
 
 def test_certificates_by_name(start_gateway: Callable[..., Gateway], place: Place, serving: RawUpstream) -> None:

@@ -68,7 +68,7 @@ def check_upstream(name: str, upstream: Upstream) -> Iterator[Finding]:
             yield (*at, "targets", index), f"{target.address} stands here twice; use weight for a larger share"
         seen.add(target.address)
     breakers = {"breaker": upstream.breaker, "target_breaker": upstream.target_breaker}
-    yield from check_health(at, upstream.health_check, upstream.outlier, breakers)
+    yield from check_health(at, upstream.health_check, upstream.outlier, breakers, upstream.http2)
     yield from check_retries(at, upstream.retries)
     if upstream.tls is not None:
         yield from check_upstream_tls(name, upstream.tls)

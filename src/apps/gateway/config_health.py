@@ -78,15 +78,26 @@ def numbers(statuses: Iterable[str]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+#: Keys of a check that do not concern its type.
+WITHOUT_EFFECT = {
+    "http": ("service",),
+    "tcp": ("path", "host", "statuses", "service"),
+    "grpc": ("path", "statuses"),
+}
+
+
 class HealthCheck(Section):
-    type: Literal["http", "tcp"] = "http"
-    """`http` asks for a path and looks at the status; `tcp` only connects."""
+    type: Literal["http", "tcp", "grpc"] = "http"
+    """`http` asks for a path and looks at the status, `grpc` calls `grpc.health.v1.Health/Check` (for upstreams with
+    `http2`); `tcp` only connects."""
     path: RequestPath = "/"
     """What is asked for with GET; may have a query."""
     host: HostText | None = None
     """Host of the request; the target's own unless given."""
     statuses: Annotated[tuple[Status, ...], Listed, Field(min_length=1)] = ("2xx",)
     """Statuses that pass, as in 200 or 2xx."""
+    service: Annotated[str, Field(max_length=100)] = ""
+    """With `grpc`: the service that is asked for; empty is the target as a whole."""
     interval: Annotated[Duration, AfterValidator(_interval)] = 5_000
     """From one check of a target to the next, give or take a tenth. At least 100ms."""
     timeout: Timeout = 2_000
@@ -174,7 +185,7 @@ class Retries(Section):
 
 
 def check_health(
-    at: Path, check: HealthCheck | None, outlier: Outlier | None, breakers: dict[str, Breaker | None]
+    at: Path, check: HealthCheck | None, outlier: Outlier | None, breakers: dict[str, Breaker | None], http2: bool
 ) -> Iterator[Finding]:
     """What needs more than one key of an upstream's health to decide."""
     if check is not None and check.timeout > check.interval:
@@ -182,10 +193,12 @@ def check_health(
             (*at, "health_check", "timeout"),
             "a check must be over when the next one is due: timeout is above interval",
         )
-    if check is not None and check.type == "tcp":
-        for key in ("path", "host", "statuses"):
+    if check is not None and check.type == "grpc" and not http2:
+        yield (*at, "health_check", "type"), "gRPC needs HTTP/2: set http2 of the upstream"
+    if check is not None:
+        for key in WITHOUT_EFFECT[check.type]:
             if key in check.model_fields_set:
-                yield (*at, "health_check", key), f"{key} has no effect with type tcp"
+                yield (*at, "health_check", key), f"{key} has no effect with type {check.type}"
     if outlier is not None and not outlier.failures and not outlier.percent:
         yield (*at, "outlier"), "failures and percent are both 0, so nothing would ever be ejected"
     if outlier is not None and "max_ejection" in outlier.model_fields_set and outlier.max_ejection < outlier.ejection:

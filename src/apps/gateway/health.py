@@ -8,13 +8,12 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 import gevent
-from gevent import socket
 
 from apps.gateway import config_health as model
 from apps.gateway.config_model import Upstream as UpstreamModel
+from apps.gateway.health_look import CheckFailed, look
 from apps.gateway.tls import Client
 from fastcore.proxy import Endpoint, Upstream
 from fastcore.resilience import Breaker, Health, Outlier, RetryBudget
@@ -22,7 +21,6 @@ from fastcore.resilience import Breaker, Health, Outlier, RetryBudget
 log = logging.getLogger("fastcore.gateway")
 
 LEAD_SECONDS = 1.0  # how often the lead is asked for and renewed; it lasts three times as long
-STATUS_LINE_MAX = 4096
 
 
 def engine_health(upstream: UpstreamModel) -> Health | None:
@@ -67,45 +65,6 @@ def _breaker(breaker: model.Breaker) -> Breaker:
     )
 
 
-class CheckFailed(Exception):
-    """Why a target did not pass."""
-
-
-def look(endpoint: Endpoint, check: model.HealthCheck, tls: Client | None = None) -> None:
-    """One check, over TLS where the upstream speaks it. Raises CheckFailed, also after `check.timeout`."""
-    try:
-        with gevent.Timeout(check.timeout / 1000, CheckFailed("no answer in time")):
-            family = socket.AF_UNIX if isinstance(endpoint.address, str) else _family(endpoint.address[0])
-            with socket.socket(family) as sock:
-                sock.connect(endpoint.address)
-                stream = tls.wrap(sock, endpoint.host_name()) if tls else sock
-                if check.type == "http":
-                    _ask(stream, endpoint, check)
-    except OSError as error:
-        raise CheckFailed(error.strerror or str(error)) from None
-
-
-def _family(host: str) -> int:
-    return int(socket.AF_INET6 if ":" in host else socket.AF_INET)
-
-
-def _ask(sock: Any, endpoint: Endpoint, check: model.HealthCheck) -> None:
-    host = check.host or endpoint.host_name()
-    lines = [f"GET {check.path} HTTP/1.1", f"Host: {host}", "User-Agent: fastcore-health-check", "Connection: close"]
-    sock.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
-    line = b""
-    while b"\n" not in line and len(line) < STATUS_LINE_MAX:
-        piece = sock.recv(STATUS_LINE_MAX)
-        if not piece:
-            break
-        line += piece
-    words = line.split(b"\n", 1)[0].split()
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-        raise CheckFailed("no HTTP answer")
-    if int(words[1]) not in model.numbers(check.statuses):
-        raise CheckFailed(f"status {int(words[1])}")
-
-
 class Checker:
     """Makes the checks of one upstream while this worker leads. count is called with a target's name and the result."""
 
@@ -115,9 +74,10 @@ class Checker:
         check: model.HealthCheck,
         count: Callable[[str, bool], None],
         tls: Client | None = None,
+        http2: bool = False,
     ):
         self._upstream = upstream
-        self._tls = tls
+        self._tls, self._http2 = tls, http2
         self._check = check
         self._count = count
         self._targets: dict[str, Endpoint] = {}
@@ -171,7 +131,7 @@ class Checker:
     def _look(self, name: str) -> None:
         endpoint, reason = self._targets[name], ""
         try:
-            look(endpoint, self._check, self._tls)
+            look(endpoint, self._check, self._tls, self._http2)
         except CheckFailed as error:
             reason = str(error)
         finally:

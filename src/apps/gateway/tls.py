@@ -106,8 +106,10 @@ class ServerSide:
 class Client:
     """For our own questions to targets: greenlets speak TLS by the standard library, under the same settings."""
 
-    def __init__(self, settings: UpstreamTls):
+    def __init__(self, settings: UpstreamTls, http2: bool = False):
         context = ssl.create_default_context(cafile=settings.authorities)
+        if http2:
+            context.set_alpn_protocols(["h2"])
         if not settings.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

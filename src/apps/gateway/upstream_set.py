@@ -155,7 +155,8 @@ class UpstreamSet:
             ).inc()
 
         assert model.health_check is not None
-        return Checker(engine, model.health_check, count, Client(model.tls) if model.tls else None)
+        tls = Client(model.tls, model.http2) if model.tls else None
+        return Checker(engine, model.health_check, count, tls, model.http2)
 
 
 def _own(model: UpstreamModel) -> UpstreamModel:
