@@ -15,6 +15,8 @@ void exchange_finish(fc_exchange *ex)
     fc_lease_cancel(&ex->lease);
     if (ex->wait.pending)
         fc_auth_leave(&ex->wait);
+    if (ex->mirror)
+        exchange_mirror_leave(ex);
     if (ex->admitted_ns)
         exchange_admit_end(ex);
     uint64_t *row = proxy->metrics.row;
@@ -304,6 +306,10 @@ static void send_on(fc_exchange *ex, const fc_router_match *match)
     }
     if (ex->route->upstream->settings.balance == FC_BALANCE_HASH)
         ex->hash = affinity(ex, match);
+    if (ex->mirror_to) {
+        exchange_mirror(ex, ex->mirror_to);
+        ex->mirror_to = NULL; /* once, however often it is asked */
+    }
     exchange_acquire(ex, false);
 }
 
@@ -316,6 +322,7 @@ static void forward(fc_exchange *ex, const fc_router_match *match)
         exchange_answer_fixed(ex, match);
         return;
     }
+    ex->mirror_to = ex->route->mirror;
     if (ex->route->split)
         ex->route = exchange_split(ex);
     if (!ex->route->cache || exchange_cache_look(ex, match) == CACHE_FORWARD)

@@ -62,6 +62,8 @@ struct fc_exchange {
     fc_buf *identity;       /* the verdict; what subject and the next point into */
     fc_slice identity_fields; /* header lines that tell the upstream */
     fc_trace trace;         /* span 0: none, tracing is off */
+    const fc_mirror *mirror_to;     /* the route's, until the copy has been made */
+    struct exchange_mirror *mirror; /* the copy, while it takes the request's body */
     struct cached_use *cache; /* NULL: the cache has nothing to do with it */
     fc_buf *cache_mem;
 };
@@ -221,6 +223,17 @@ void exchange_answer_fixed(fc_exchange *ex, const fc_router_match *match);
 bool exchange_admit(fc_exchange *ex);
 /* The place is free. REQUIRES ex->admitted_ns. */
 void exchange_admit_end(fc_exchange *ex);
+
+/* --- mirror.c ----------------------------------------------------------------------------------------------------- */
+
+/* Send a copy of the request, whose head has been built, as spec says. */
+void exchange_mirror(fc_exchange *ex, const fc_mirror *spec);
+/* These REQUIRE ex->mirror. */
+void exchange_mirror_body(fc_exchange *ex, fc_buf *buf, const char *p, size_t n);
+void exchange_mirror_body_end(fc_exchange *ex);
+/* The exchange is over; the copy goes on if its request is whole. */
+void exchange_mirror_leave(fc_exchange *ex);
+void exchange_mirrors_end(fc_proxy *proxy);
 
 /* --- split.c; REQUIRES ex->route->split ----------------------------------------------------------------------------- */
 

@@ -172,6 +172,8 @@ static int put_body(fc_exchange *ex, fc_conn *to, fc_buf *buf, const char *p, si
 void exchange_on_body(fc_http_req *req, fc_buf *buf, const char *p, size_t n)
 {
     fc_exchange *ex = exchange_of(req);
+    if (ex->mirror)
+        exchange_mirror_body(ex, buf, p, n);
     if (!ex->lease.conn || ex->deaf)
         return; /* nobody wants what is left of the body */
     fc_conn *to = exchange_upstream(ex);
@@ -272,6 +274,8 @@ void exchange_on_body_end(fc_http_req *req, const char *base, const fc_http1_hea
     if (ex->request_done)
         return;
     ex->request_done = true;
+    if (ex->mirror)
+        exchange_mirror_body_end(ex);
     if (!ex->lease.conn || ex->deaf)
         return;
     if (ex->request_chunked) {

@@ -28,6 +28,13 @@ int fc_proxy_init(fc_proxy *proxy, fc_loop *loop, const fc_proxy_settings *setti
     return 0;
 }
 
+void fc_proxy_stop(fc_proxy *proxy)
+{
+    exchange_mirrors_end(proxy);
+    fc_http_server_stop(&proxy->server);
+    exchange_mirrors_end(proxy);
+}
+
 void fc_proxy_close(fc_proxy *proxy)
 {
     if (proxy->table)

@@ -103,7 +103,6 @@ cdef extern from "fc/http_server.h" nogil:
     fc_http_settings fc_http_settings_default()
     int fc_http_server_listen(fc_http_server *server, int fd, fc_securer *securer)
     void fc_http_server_drain(fc_http_server *server)
-    void fc_http_server_stop(fc_http_server *server)
 
 
 cdef extern from "fc/logfile.h" nogil:
@@ -266,8 +265,13 @@ cdef extern from "fc/proxy.h" nogil:
         fc_slice name
         const fc_share *shares
         uint32_t total
+    ctypedef struct fc_mirror:
+        const fc_route *route
+        uint64_t share
+        uint32_t at_once
     ctypedef struct fc_route:
         const fc_split *split
+        const fc_mirror *mirror
         fc_slice name
         fc_upstream *upstream
         const fc_path_part *parts
@@ -335,6 +339,7 @@ cdef extern from "fc/proxy.h" nogil:
         uint32_t active
         fc_hash_key hash_key
     int fc_proxy_init(fc_proxy *proxy, fc_loop *loop, const fc_proxy_settings *settings, uint64_t seed)
+    void fc_proxy_stop(fc_proxy *proxy)
     void fc_proxy_close(fc_proxy *proxy)
     int fc_proxy_set_table(fc_proxy *proxy, fc_route_table *table)
     void fc_route_table_unref(fc_route_table *table)

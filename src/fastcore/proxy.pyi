@@ -27,6 +27,7 @@ __all__ = [
     "Fixed",
     "Http2",
     "Literal",
+    "Mirror",
     "Parameter",
     "Part",
     "Proxy",
@@ -156,6 +157,12 @@ class Split:
     on: tuple[str, ...] = ("random",)
 
 @dataclass(frozen=True)
+class Mirror:
+    route: Route
+    percent: float = 100.0
+    at_once: int = 100
+
+@dataclass(frozen=True)
 class Route:
     name: str
     upstream: Upstream | None
@@ -179,6 +186,7 @@ class Route:
     cors: Cors | None = None
     fixed: Fixed | None = None
     split: Split | None = None
+    mirror: Mirror | None = None
     cache: CachePolicy | None = None
 
 @dataclass(frozen=True)

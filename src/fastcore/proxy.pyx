@@ -48,7 +48,7 @@ from fastcore.tls cimport Context
 from fastcore.resilience import Retry
 from fastcore.shm import RegionError
 
-__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Http2", "Literal",
+__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Http2", "Literal", "Mirror",
            "Parameter", "Part", "Proxy", "Route", "RouteAuth", "Split", "Tail", "Upstream", "pack_verdict"]
 
 
@@ -137,6 +137,10 @@ CELLS = (
     ("cache_collapsed", "Requests that waited for an answer another one fetched"),
     ("spans", "Sampled requests handed to the exporter of traces"),
     ("spans_dropped", "Sampled requests that were not, because the exporter is behind"),
+    ("mirrored_requests", "Copies of requests made for other upstreams"),
+    ("mirrored_answered", "Those of them that were answered, whatever was said"),
+    ("mirrored_failed", "Those of them that their targets failed"),
+    ("mirrored_dropped", "Those that were not sent, or not to the end: too many, too slow, or the client gone"),
 )
 
 #: Status classes of a route's counter, in the order of its cells.
@@ -192,6 +196,16 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Mirror:
+    """Copies of a route's requests, whose answers nobody waits for. route: has an upstream and the same name. percent: of
+    the requests. at_once: copies under way in this process, beyond which there are none."""
+
+    route: "Route"
+    percent: float = 100.0
+    at_once: int = 100
+
+
+@dataclass(frozen=True)
 class Route:
     """What happens to a request that the router gave this route's index. Durations in seconds, 0: no limit.
 
@@ -226,6 +240,7 @@ class Route:
     cors: Cors | None = None
     fixed: Fixed | None = None
     split: Split | None = None
+    mirror: Mirror | None = None
     cache: "CachePolicy | None" = None
 
 
@@ -351,7 +366,7 @@ cdef class Proxy:
             self.region.unpin()
         if self.handle is NULL:
             return
-        fc_http_server_stop(&self.handle.server)
+        fc_proxy_stop(self.handle)
         fc_logfile_close(self.handle.log)
         self.handle.log = NULL
         # Connections that were open until now go at the end of the reactor's next round, and count themselves out here.
@@ -578,7 +593,7 @@ cdef class Proxy:
 
     def stop(self):
         """Close every connection now."""
-        fc_http_server_stop(&self.handle.server)
+        fc_proxy_stop(self.handle)
 
     @property
     def connections(self):

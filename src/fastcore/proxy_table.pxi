@@ -19,6 +19,7 @@ cdef class _Table:
     cdef _Changes changes
     cdef fc_split *splits
     cdef fc_share *shares
+    cdef fc_mirror *mirrors
     cdef fc_slice *names  # claimed fields, then secret parameters
 
     def __cinit__(self):
@@ -35,6 +36,7 @@ cdef class _Table:
         PyMem_Free(self.names)
         PyMem_Free(self.splits)
         PyMem_Free(self.shares)
+        PyMem_Free(self.mirrors)
         PyMem_Free(self.table.routes)
         if self.table.router is not NULL:
             fc_router_unref(self.table.router)
@@ -50,8 +52,11 @@ cdef class _Table:
     cdef int fill(self, Router router, list routes, list claimed, list secret, Proxy proxy, Limits limits, object turn) except -1:
         cdef uint32_t i, n, shown = len(routes)
         self.kept = [limits]
-        # Shares stand behind all routes, where the router's indexes do not lead.
+        # Shares stand behind all routes, where the router's indexes do not lead, and the routes of copies behind them.
+        mirrored = [route.mirror.route for route in routes if route.mirror is not None]
         routes = routes + [share for route in routes if route.split is not None for _, share in route.split.shares]
+        copies = len(routes)
+        routes = routes + mirrored
         n = len(routes)
         self.table.router = fc_router_ref(router.table)
         self.table.release = _release_table
@@ -72,7 +77,28 @@ cdef class _Table:
                 proxy.count_route(&self.table.routes[i], routes[i].name, routes[i].upstream)
             if turn is not None:
                 turn()
-        self.split(routes, shown)
+        self.split(routes[:copies], shown)
+        self.mirror(routes, shown, copies)
+        return 0
+
+    cdef int mirror(self, list routes, uint32_t shown, uint32_t next) except -1:
+        cdef uint32_t i, m = 0
+        cdef fc_mirror *mirror
+        self.mirrors = <fc_mirror *>PyMem_Calloc(len(routes) - next + 1, sizeof(fc_mirror))
+        if self.mirrors is NULL:
+            raise MemoryError
+        for i in range(shown):
+            spec = routes[i].mirror
+            if spec is None:
+                continue
+            if spec.route.upstream is None or not 0 <= spec.percent <= 100:
+                raise ValueError(f"route {routes[i].name}: a copy has an upstream and a percentage")
+            mirror = &self.mirrors[m]
+            mirror.route = &self.table.routes[next + m]
+            mirror.share = <uint64_t>(spec.percent / 100 * 4294967296.0)
+            mirror.at_once = _count(spec.at_once, "at_once")
+            self.table.routes[i].mirror = mirror
+            m += 1
         return 0
 
     cdef int split(self, list routes, uint32_t shown) except -1:

@@ -111,11 +111,19 @@ typedef struct fc_split {
     uint32_t total; /* of the weights; more than 0 */
 } fc_split;
 
+/* Copies of a route's requests go elsewhere as well. */
+typedef struct fc_mirror {
+    const fc_route *route; /* differs in its upstream and what follows from that */
+    uint64_t share;        /* of 2^32: of the requests */
+    uint32_t at_once;      /* copies of this worker under way, beyond which there are no more */
+} fc_mirror;
+
 struct fc_route {
     fc_slice name;
     fc_upstream *upstream; /* NULL: `fixed` answers, or `split` says who does */
     const fc_fixed *fixed;
     const fc_split *split;
+    const fc_mirror *mirror; /* NULL: none */
     const fc_path_part *parts; /* NULL: the path goes on as it is */
     uint32_t parts_len;
     fc_host_mode host_mode;
@@ -176,6 +184,10 @@ typedef enum fc_proxy_cell {
     FC_CELL_CACHE_COLLAPSED,   /* requests that waited for another's answer */
     FC_CELL_SPANS,             /* sampled exchanges handed to the exporter */
     FC_CELL_SPANS_DROPPED,     /* and those it was too slow for */
+    FC_CELL_MIRRORS,           /* copies of requests made for other upstreams */
+    FC_CELL_MIRRORS_ANSWERED,  /* those of them that were answered, whatever was said */
+    FC_CELL_MIRRORS_FAILED,    /* that their targets failed */
+    FC_CELL_MIRRORS_DROPPED,   /* that were not sent, or not to the end: too many, too slow, or the client gone */
     FC_CELL_COUNT
 } fc_proxy_cell;
 
@@ -222,6 +234,8 @@ struct fc_proxy {
     size_t name_len;
     fc_date date;
     uint32_t active;      /* exchanges under way */
+    struct exchange_mirror *mirrors; /* copies of requests under way */
+    uint32_t mirrors_len;
     uint64_t log_second; /* the second `log_time` stands for */
     char log_time[19];
     double log_share;
@@ -229,6 +243,8 @@ struct fc_proxy {
 
 /* Settings, name and trusted nets are copied. 0 or -ENOMEM. */
 int fc_proxy_init(fc_proxy *proxy, fc_loop *loop, const fc_proxy_settings *settings, uint64_t seed);
+/* Copies of requests that are under way end. Before the upstreams do. */
+void fc_proxy_stop(fc_proxy *proxy);
 /* REQUIRES: the server has been stopped and its connections have gone. */
 void fc_proxy_close(fc_proxy *proxy);
 /* Take a table (with its caller's reference); the old one is let go. 0 or -ENOMEM. */

@@ -117,7 +117,7 @@ def check_route_changes(index: int, route: Route, providers: Mapping[str, Provid
     if route.redirect is not None:
         yield from check_parts((*at, "redirect", "to"), parts_of(route.redirect.to), False, usable)
     if route.upstream is None and route.split is None:
-        for key in ("rewrite", "request_headers", "request_query", "timeouts", "cache"):
+        for key in ("rewrite", "request_headers", "request_query", "timeouts", "cache", "mirror"):
             if key in route.model_fields_set:
                 yield (*at, key), f"{key} has no effect without an upstream"
 
@@ -127,6 +127,8 @@ def check_route(index: int, route: Route, upstreams: set[str]) -> Iterator[Findi
     at = ("routes", index)
     if route.upstream is not None:
         yield from _check_named((*at, "upstream"), route.upstream, upstreams)
+    if route.mirror is not None:
+        yield from _check_named((*at, "mirror", "upstream"), route.mirror.upstream, upstreams)
     if route.split is not None:
         for number, share in enumerate(route.split.shares):
             yield from _check_named((*at, "split", "shares", number, "upstream"), share.upstream, upstreams)

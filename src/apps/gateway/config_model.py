@@ -294,6 +294,15 @@ class Split(Section):
 SplitOrShares = Annotated[Split, BeforeValidator(lambda value: {"shares": value} if isinstance(value, list) else value)]
 
 
+class Mirror(Section):
+    upstream: str
+    """Name of the upstream that gets copies. A plain string instead of a mapping means this."""
+    percent: Annotated[float, Field(ge=0, le=100)] = 100
+    """Of the requests that go to the route's own upstream."""
+    at_once: Annotated[int, Field(ge=1, le=100_000), Whole] = 100
+    """Copies under way per worker; beyond it there are none, so that a slow upstream costs no more."""
+
+
 class Route(Section):
     name: Name | None = None
     """Shown in logs, metrics and /routes; unique. A route without one is called by its place, as in `#3`."""
@@ -323,6 +332,8 @@ class Route(Section):
         Annotated[Split, BeforeValidator(lambda value: {"shares": value} if isinstance(value, list) else value)] | None
     ) = None
     """Several upstreams, each with its share of the traffic: a list of shares, or a mapping."""
+    mirror: Annotated[Mirror, short_for("upstream")] | None = None
+    """Send copies of the requests to another upstream as well, whose answers nobody waits for."""
     redirect: RedirectOrText | None = None
     """Send clients elsewhere: an address, or a mapping."""
     respond: RespondOrText | None = None

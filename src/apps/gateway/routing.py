@@ -14,7 +14,7 @@ from apps.gateway.config_health import Retries, numbers
 from apps.gateway.config_model import Condition, Gateway, Rewrite, Route
 from apps.yaml_source import Path
 from fastcore import regex
-from fastcore.proxy import Edit, Literal, Parameter, Split, Tail, Upstream
+from fastcore.proxy import Edit, Literal, Mirror, Parameter, Split, Tail, Upstream
 from fastcore.proxy import Route as EngineRoute
 from fastcore.proxy import RouteAuth as EngineAuth
 from fastcore.resilience import Retry
@@ -127,10 +127,11 @@ def _pieces(path: str) -> list[Piece]:
 
 
 def upstreams_of(route: Route) -> tuple[str, ...]:
-    """Names of the upstreams a route's requests may go to."""
+    """Names of the upstreams a route's requests, and copies of them, may go to."""
+    copies = (route.mirror.upstream,) if route.mirror is not None else ()
     if route.split is not None:
-        return tuple(share.upstream for share in route.split.shares)
-    return (route.upstream,) if route.upstream is not None else ()
+        return (*(share.upstream for share in route.split.shares), *copies)
+    return (route.upstream, *copies) if route.upstream is not None else ()
 
 
 def without_cache(route: EngineRoute) -> EngineRoute:
@@ -187,6 +188,8 @@ def _engine_route(
 ) -> EngineRoute:
     if route.auth is not None and auth is None:
         raise ValueError(f"{route_name(index, route)} asks for authentication, and nobody gives it")
+    if route.mirror is not None:
+        return _mirrored(settings, index, route, upstream, auth)
     if route.split is not None:
         return _split_up(settings, index, route, upstream, auth)
     if route.upstream is None:
@@ -224,6 +227,22 @@ def _engine_route(
         cors=route.cors.engine() if route.cors else None,
         cache=route.cache.policy() if route.cache else None,
     )
+
+
+def _mirrored(
+    settings: Gateway,
+    index: int,
+    route: Route,
+    upstream: Callable[[str], Upstream],
+    auth: Callable[[RouteAuth], EngineAuth] | None,
+) -> EngineRoute:
+    """The route as it is without copies; and as it is for them, where nobody is asked who he is, nor anything stored."""
+    assert route.mirror is not None
+    same = {"mirror": None, "name": route_name(index, route)}
+    other = {"split": None, "upstream": route.mirror.upstream, "auth": None, "cache": None}
+    copy = _engine_route(settings, index, route.model_copy(update={**same, **other}), upstream, None)
+    mirror = Mirror(copy, route.mirror.percent, route.mirror.at_once)
+    return replace(_engine_route(settings, index, route.model_copy(update=same), upstream, auth), mirror=mirror)
 
 
 def _split_up(
