@@ -72,16 +72,22 @@ void exchange_cache_drain(fc_exchange *ex)
         uint32_t n = use->body_left < FC_BUF_LARGE ? (uint32_t)use->body_left : (uint32_t)FC_BUF_LARGE;
         fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, n);
         bool ok = buf && fc_cache_read(cache, &use->item, (uint32_t)use->body_at, buf->data, n) &&
-                  fc_http_send(ex->req, buf, buf->data, n) == 0;
+                  (ex->encoder ? exchange_encode(ex, buf->data, n, FC_ENCODE_MORE)
+                               : fc_http_send(ex->req, buf, buf->data, n)) == 0;
         if (buf)
             fc_buf_unref(buf);
         if (!ok) { /* evicted or replaced under our eyes: the client learns it from the missing end */
             exchange_cut(ex);
             return;
         }
-        ex->reply_bytes += n;
+        if (!ex->encoder)
+            ex->reply_bytes += n;
         use->body_at += n;
         use->body_left -= n;
+    }
+    if (ex->encoder && exchange_end_encoded(ex) < 0) {
+        exchange_cut(ex);
+        return;
     }
     done(ex);
 }
@@ -160,7 +166,9 @@ bool exchange_cache_answer(fc_exchange *ex)
         use->body_left = 0;
     size_t room = use->head.text_len + HEAD_EXTRA + exchange_cache_room(ex) + exchange_answer_room(ex) +
                   (ex->limited ? exchange_limit_room(ex) : 0);
-    size_t joined = use->body_left + room <= FC_BUF_LARGE ? (size_t)use->body_left : 0;
+    if (ex->route->coding)
+        exchange_encode_choose(ex, base, &head);
+    size_t joined = !ex->encoder && use->body_left + room <= FC_BUF_LARGE ? (size_t)use->body_left : 0;
     fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, room + joined < FC_BUF_LARGE ? room + joined : FC_BUF_LARGE);
     if (!buf) {
         problem_answer(ex, PROBLEM_OVERLOADED, "out of buffers", NULL);
@@ -169,12 +177,14 @@ bool exchange_cache_answer(fc_exchange *ex)
     use->hit = true;
     ex->status = head.status;
     ex->keep_client = fc_http_may_keep(req) && req->body_done;
-    ex->reply_chunked = false;
+    ex->reply_chunked = ex->encoder != NULL;
     fc_text out = fc_text_at(buf->data, buf->cap);
     exchange_build_reply(ex, base, &head, &out);
     if (out.overflow || (joined && (size_t)(out.end - out.p) < joined) ||
         (joined && !fc_cache_read(proxy->cache, &use->item, (uint32_t)use->body_at, out.p, (uint32_t)joined))) {
         use->hit = false;
+        if (ex->encoder)
+            exchange_encode_free(ex);
         fc_buf_unref(buf);
         return false;
     }

@@ -17,6 +17,8 @@ void exchange_finish(fc_exchange *ex)
         fc_auth_leave(&ex->wait);
     if (ex->mirror)
         exchange_mirror_leave(ex);
+    if (ex->encoder)
+        exchange_encode_free(ex);
     if (ex->admitted_ns)
         exchange_admit_end(ex);
     uint64_t *row = proxy->metrics.row;

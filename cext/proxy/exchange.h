@@ -62,6 +62,9 @@ struct fc_exchange {
     fc_buf *identity;       /* the verdict; what subject and the next point into */
     fc_slice identity_fields; /* header lines that tell the upstream */
     fc_trace trace;         /* span 0: none, tracing is off */
+    fc_encoder *encoder;    /* of the answer's body; NULL: it goes as it comes */
+    uint8_t coding;         /* fc_coding, of the encoder */
+    bool coding_varies;     /* the answer depends on Accept-Encoding */
     const fc_mirror *mirror_to;     /* the route's, until the copy has been made */
     struct exchange_mirror *mirror; /* the copy, while it takes the request's body */
     struct cached_use *cache; /* NULL: the cache has nothing to do with it */
@@ -224,6 +227,21 @@ bool exchange_admit(fc_exchange *ex);
 /* The place is free. REQUIRES ex->admitted_ns. */
 void exchange_admit_end(fc_exchange *ex);
 
+/* --- encode.c ----------------------------------------------------------------------------------------------------- */
+
+/* REQUIRES ex->route->coding. Is this answer, before its head is built, to be encoded? Then ex->encoder is set, and the
+ * body must be chunked. */
+void exchange_encode_choose(fc_exchange *ex, const char *base, const fc_http1_head *head);
+/* Lines for its head; REQUIRES ex->coding_varies. */
+void exchange_encode_fields(const fc_exchange *ex, fc_text *out);
+/* A field that does not hold for what is encoded. */
+bool exchange_encode_changes(fc_slice name);
+/* These REQUIRE ex->encoder. Bytes of the body, as chunks. 0 or -errno. */
+int exchange_encode(fc_exchange *ex, const char *p, size_t n, fc_encode_op op);
+/* All of it; the last chunk is the caller's. */
+int exchange_encode_end(fc_exchange *ex);
+void exchange_encode_free(fc_exchange *ex);
+
 /* --- mirror.c ----------------------------------------------------------------------------------------------------- */
 
 /* Send a copy of the request, whose head has been built, as spec says. */
@@ -374,5 +392,7 @@ extern const fc_lease_ops exchange_lease_ops;
 /* The reply has been passed on to its end. */
 void exchange_complete(fc_exchange *ex);
 void exchange_drop_input(fc_exchange *ex);
+/* REQUIRES ex->encoder: its end, and the last chunk. 0 or -errno. */
+int exchange_end_encoded(fc_exchange *ex);
 
 #endif

@@ -295,8 +295,11 @@ void exchange_on_body_end(fc_http_req *req, const char *base, const fc_http1_hea
 void exchange_lost(fc_exchange *ex, bool clean_end)
 {
     if (ex->state == EX_TUNNEL || (clean_end && ex->state == EX_RELAY && ex->reply_framing == FC_BODY_CLOSE)) {
-        if (ex->reply_chunked)
-            fc_http_send(ex->req, NULL, "0\r\n\r\n", 5);
+        if (ex->encoder ? exchange_end_encoded(ex) < 0
+                        : ex->reply_chunked && fc_http_send(ex->req, NULL, "0\r\n\r\n", 5) < 0) {
+            exchange_cut(ex);
+            return;
+        }
         exchange_complete(ex);
         return;
     }

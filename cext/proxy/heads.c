@@ -453,9 +453,25 @@ static void put_status(fc_text *out, unsigned status, fc_slice reason)
 /* "Access-Control-...": where a route has CORS of its own, upstreams have no say in it. */
 static bool is_cors(fc_slice name) { return name.n > 15 && strncasecmp(name.p, "access-control-", 15) == 0; }
 
+/* RFC 9110 8.8.1: another coding makes other bytes, which a strong validator must tell apart. */
+static void put_weak(fc_text *out, const char *base, const fc_http1_field *field)
+{
+    fc_slice value = at(base, field->value);
+    fc_text_slice(out, at(base, field->name));
+    FC_TEXT_LIT(out, ": W/");
+    fc_text_slice(out, value);
+    FC_TEXT_LIT(out, "\r\n");
+}
+
+static bool is_strong_etag(const char *base, const fc_http1_field *field)
+{
+    return field->name.len == 4 && strncasecmp(base + field->name.off, "ETag", 4) == 0 && field->value.len &&
+           base[field->value.off] == '"';
+}
+
 /* route: NULL for heads that it does not change. */
 static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head, bool keep_trailer,
-                       const fc_route *route, uint64_t *seen)
+                       const fc_route *route, bool encoded, uint64_t *seen)
 {
     bool has_date = false;
     const fc_edits *edits = route ? route->reply_edits : NULL;
@@ -469,7 +485,11 @@ static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head
         has_date |= f->id == FC_FIELD_DATE;
         if (own_cors && is_cors(at(base, f->name)))
             continue;
-        if (edits)
+        if (encoded && exchange_encode_changes(at(base, f->name)))
+            continue;
+        if (encoded && is_strong_etag(base, f))
+            put_weak(out, base, f);
+        else if (edits)
             put_edited(out, base, f, edits, seen);
         else
             put_field(out, base, f);
@@ -493,7 +513,7 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
     fc_proxy *proxy = proxy_of(req);
     put_status(out, head->status, at(base, head->reason));
     uint64_t seen = 0;
-    if (!put_fields(out, base, head, ex->reply_chunked && req->head.te_trailers, ex->route, &seen)) {
+    if (!put_fields(out, base, head, ex->reply_chunked && req->head.te_trailers, ex->route, ex->encoder, &seen)) {
         FC_TEXT_LIT(out, "Date: ");
         fc_text_put(out, fc_date_now(&proxy->date), FC_DATE_LEN);
         FC_TEXT_LIT(out, "\r\n");
@@ -504,6 +524,8 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
     exchange_answer_fields(ex, seen, out);
     if (ex->cache)
         exchange_cache_fields(ex, out);
+    if (ex->coding_varies)
+        exchange_encode_fields(ex, out);
     if (ex->reply_chunked) {
         FC_TEXT_LIT(out, "Transfer-Encoding: chunked\r\n");
     } else if (head->has_length && head->status != 204) {
@@ -535,7 +557,7 @@ bool exchange_reply_goes_on(const char *base, const fc_http1_head *head, const f
 void exchange_build_interim(fc_exchange *ex, const char *base, const fc_http1_head *head, fc_text *out)
 {
     put_status(out, head->status, at(base, head->reason));
-    put_fields(out, base, head, false, NULL, NULL);
+    put_fields(out, base, head, false, NULL, false, NULL);
     if (head->status == 101) {
         put_via(out, ex, head->minor);
         for (uint32_t i = 0; i < head->fields_len; i++)

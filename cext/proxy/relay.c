@@ -33,16 +33,26 @@ void exchange_complete(fc_exchange *ex)
 
 static int send_reply(fc_exchange *ex, fc_buf *buf, const char *p, size_t n)
 {
-    ex->reply_bytes += n;
     if (ex->cache && exchange_cache_storing(ex))
         exchange_cache_store(ex, p, n);
+    if (ex->encoder)
+        return exchange_encode(ex, p, n, FC_ENCODE_MORE);
+    ex->reply_bytes += n;
     return fc_http_send(ex->req, buf, p, n);
+}
+
+int exchange_end_encoded(fc_exchange *ex)
+{
+    int rc = exchange_encode_end(ex);
+    return rc < 0 ? rc : fc_http_send(ex->req, NULL, "0\r\n\r\n", 5);
 }
 
 /* Relay bytes that stand at in->data[pos ..): as they are, or as one chunk whose framing is written around them. The
  * space before was the head or CHUNK_ROOM, the space behind is kept free by the reader. */
 static int send_chunk(fc_exchange *ex, char *p, size_t n)
 {
+    if (ex->encoder)
+        return send_reply(ex, ex->in, p, n);
     char head[FC_CHUNK_HEAD_MAX];
     size_t head_len = fc_chunk_head(head, n);
     if (ex->cache && exchange_cache_storing(ex))
@@ -64,7 +74,9 @@ static enum relayed relay_length(fc_exchange *ex)
         return RELAY_NO_MEMORY;
     ex->pos += (uint32_t)n;
     ex->reply_left -= n;
-    return ex->reply_left ? RELAY_MORE : RELAY_DONE;
+    if (ex->reply_left)
+        return RELAY_MORE;
+    return ex->encoder && exchange_end_encoded(ex) < 0 ? RELAY_NO_MEMORY : RELAY_DONE;
 }
 
 static enum relayed relay_close(fc_exchange *ex)
@@ -99,6 +111,8 @@ static enum relayed relay_trailers(fc_exchange *ex)
         exchange_grpc_look(ex, base, &head);
     if (!ex->reply_chunked)
         return RELAY_DONE;
+    if (ex->encoder && exchange_encode_end(ex) < 0)
+        return RELAY_NO_MEMORY;
     fc_conn *to = &ex->req->conn->conn;
     size_t before = to->out.bytes;
     bool wanted = ex->req->head.te_trailers && head.fields_len;
@@ -152,6 +166,10 @@ static bool relay(fc_exchange *ex)
         result = relay_close(ex);
     switch (result) {
     case RELAY_MORE:
+        /* Of an answer that may pause for long, what is here goes out: events are for now. */
+        if (ex->encoder && ex->reply_framing != FC_BODY_LENGTH && !exchange_upstream(ex)->readable &&
+            exchange_encode(ex, NULL, 0, FC_ENCODE_FLUSH) < 0)
+            break;
         fc_http_flush(ex->req);
         return true;
     case RELAY_DONE:
@@ -236,13 +254,15 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     if (ex->grpc)
         exchange_grpc_look(ex, base, head);
     ex->upstream_reusable = head->keep_alive && head->framing != FC_BODY_CLOSE;
-    bool unbounded = head->framing == FC_BODY_CHUNKED || head->framing == FC_BODY_CLOSE;
+    if (ex->route->coding)
+        exchange_encode_choose(ex, base, head);
+    bool unbounded = head->framing == FC_BODY_CHUNKED || head->framing == FC_BODY_CLOSE || ex->encoder;
     ex->reply_chunked = unbounded && req->head.minor > 0;
     /* A client whose body is still on its way may not be able to stop sending it: no second request there. */
     ex->keep_client = fc_http_may_keep(req) && req->body_done && (!unbounded || ex->reply_chunked);
     size_t have = ex->in->used - ex->pos;
     bool whole = head->framing == FC_BODY_NONE || (head->framing == FC_BODY_LENGTH && have >= ex->reply_left);
-    size_t joined = whole && ex->reply_left <= INLINE_BODY_MAX ? ex->reply_left : 0;
+    size_t joined = whole && ex->reply_left <= INLINE_BODY_MAX && !ex->encoder ? ex->reply_left : 0;
     size_t room = head_len + 2 * head->fields_len + 512 + joined + (ex->limited ? exchange_limit_room(ex) : 0) +
                   exchange_answer_room(ex) + (ex->cache ? exchange_cache_room(ex) : 0);
     fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, room);

@@ -265,6 +265,12 @@ cdef extern from "fc/proxy.h" nogil:
         fc_slice name
         const fc_share *shares
         uint32_t total
+    ctypedef struct fc_coding_policy:
+        const fc_slice *types
+        uint32_t types_len
+        uint64_t least_bytes
+        uint8_t gzip_level
+        signed char br_quality
     ctypedef struct fc_mirror:
         const fc_route *route
         uint64_t share
@@ -272,6 +278,7 @@ cdef extern from "fc/proxy.h" nogil:
     ctypedef struct fc_route:
         const fc_split *split
         const fc_mirror *mirror
+        const fc_coding_policy *coding
         fc_slice name
         fc_upstream *upstream
         const fc_path_part *parts
@@ -323,6 +330,7 @@ cdef extern from "fc/proxy.h" nogil:
         bint x_forwarded, forwarded
         uint32_t hops_max
         bint log_subject
+        uint32_t encoders_max
         double log_sample
     ctypedef struct fc_proxy_tracing:
         bint on, trust

@@ -20,6 +20,7 @@ __all__ = [
     "Adaptive",
     "Authenticator",
     "CachePolicy",
+    "Coding",
     "Cors",
     "Credential",
     "Edit",
@@ -157,6 +158,13 @@ class Split:
     on: tuple[str, ...] = ("random",)
 
 @dataclass(frozen=True)
+class Coding:
+    types: tuple[str, ...]
+    least_bytes: int = 1024
+    gzip: int = 5
+    br: int = 4
+
+@dataclass(frozen=True)
 class Mirror:
     route: Route
     percent: float = 100.0
@@ -188,6 +196,7 @@ class Route:
     split: Split | None = None
     mirror: Mirror | None = None
     cache: CachePolicy | None = None
+    coding: Coding | None = None
 
 @dataclass(frozen=True)
 class Http2:
@@ -253,6 +262,7 @@ class Proxy:
         write_timeout: float = 30.0,
         drain_idle: float = 1.0,
         http2: Http2 | None = None,
+        compressions: int = 1000,
     ) -> None: ...
     def upstream(
         self,

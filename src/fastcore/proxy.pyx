@@ -48,7 +48,7 @@ from fastcore.tls cimport Context
 from fastcore.resilience import Retry
 from fastcore.shm import RegionError
 
-__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Http2", "Literal", "Mirror",
+__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Coding", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Http2", "Literal", "Mirror",
            "Parameter", "Part", "Proxy", "Route", "RouteAuth", "Split", "Tail", "Upstream", "pack_verdict"]
 
 
@@ -141,6 +141,7 @@ CELLS = (
     ("mirrored_answered", "Those of them that were answered, whatever was said"),
     ("mirrored_failed", "Those of them that their targets failed"),
     ("mirrored_dropped", "Those that were not sent, or not to the end: too many, too slow, or the client gone"),
+    ("compressed_answers", "Answers compressed on their way"),
 )
 
 #: Status classes of a route's counter, in the order of its cells.
@@ -196,6 +197,17 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Coding:
+    """Answers of these media types ("text/html", or "text/" for all of text) are compressed for clients that take it, unless
+    they are known to be shorter than least_bytes. gzip: level, 0 without it; br: quality, -1 without it."""
+
+    types: tuple[str, ...]
+    least_bytes: int = 1024
+    gzip: int = 5
+    br: int = 4
+
+
+@dataclass(frozen=True)
 class Mirror:
     """Copies of a route's requests, whose answers nobody waits for. route: has an upstream and the same name. percent: of
     the requests. at_once: copies under way in this process, beyond which there are none."""
@@ -242,6 +254,7 @@ class Route:
     split: Split | None = None
     mirror: Mirror | None = None
     cache: "CachePolicy | None" = None
+    coding: Coding | None = None
 
 
 @dataclass(frozen=True)
@@ -283,7 +296,7 @@ cdef class Proxy:
     log_sample: share of requests logged, 0..1. log_subject: the log says who asked. Further keyword arguments are the HTTP server's limits: header_bytes,
     headers, url_bytes, body_bytes, body_rate_min, requests_per_connection, connections, buffer_bytes (high watermark), and
     its timeouts in seconds: header_timeout, idle_timeout, body_timeout, write_timeout, drain_idle. http2: an Http2; None
-    speaks HTTP/1.1 only.
+    speaks HTTP/1.1 only. compressions: answers that may be compressed at one time.
     """
 
     cdef fc_proxy *handle
@@ -302,7 +315,7 @@ cdef class Proxy:
     def __init__(self, Reactor reactor, *, name="fastcore", trusted=(), x_forwarded=True, forwarded=False,
                  hops_max=10, log_sample=1.0, log_subject=False, lenient=0, header_bytes=32768, headers=100, url_bytes=8192, body_bytes=0,
                  body_rate_min=0, requests_per_connection=0, connections=65536, buffer_bytes=131072, header_timeout=10.0,
-                 idle_timeout=75.0, body_timeout=30.0, write_timeout=30.0, drain_idle=1.0, http2=None):
+                 idle_timeout=75.0, body_timeout=30.0, write_timeout=30.0, drain_idle=1.0, http2=None, compressions=1000):
         cdef fc_proxy_settings settings
         cdef bytes name_bytes = name.encode("ascii"), text
         cdef fc_net *nets
@@ -338,6 +351,7 @@ cdef class Proxy:
         settings.hops_max = _count(hops_max, "hops_max")
         settings.log_sample = log_sample
         settings.log_subject = log_subject
+        settings.encoders_max = _count(compressions, "compressions")
         nets = <fc_net *>PyMem_Calloc(len(trusted) + 1, sizeof(fc_net))
         if nets is NULL:
             raise MemoryError

@@ -149,6 +149,27 @@ cdef class _Changes:
         cors.max_age_s = _count(asked.max_age, "max_age")
         return cors
 
+    cdef const fc_coding_policy *coding(self, object asked) except? NULL:
+        cdef fc_coding_policy *coding
+        cdef fc_slice *types
+        cdef uint32_t i
+        if asked is None:
+            return NULL
+        if not 0 <= asked.gzip <= 9 or not -1 <= asked.br <= 11:
+            raise ValueError(f"gzip has levels up to 9, br qualities up to 11: {asked}")
+        coding = <fc_coding_policy *>self.room(sizeof(fc_coding_policy))
+        types = <fc_slice *>self.room(len(asked.types) * sizeof(fc_slice))
+        for i, name in enumerate(asked.types):
+            types[i] = self.slice(name)
+            if types[i].n == 0:
+                raise ValueError("an empty media type")
+        coding.types = types
+        coding.types_len = len(asked.types)
+        coding.least_bytes = asked.least_bytes
+        coding.gzip_level = asked.gzip
+        coding.br_quality = asked.br
+        return coding
+
     cdef const fc_cache_policy *policy(self, object asked) except? NULL:
         cdef fc_cache_policy *policy
         if asked is None:

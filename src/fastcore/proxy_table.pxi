@@ -158,6 +158,7 @@ cdef class _Table:
         r.reply_edits = self.changes.edits(spec.reply_edits)
         r.cors = self.changes.cors(spec.cors)
         r.cache = self.changes.policy(spec.cache)
+        r.coding = self.changes.coding(spec.coding)
         self.table.has_cors |= r.cors is not NULL
         if spec.path is not None:
             self.parts[i] = <fc_path_part *>PyMem_Calloc(len(spec.path) + 1, sizeof(fc_path_part))

@@ -25,6 +25,7 @@
 #include "fc/auth.h"
 #include "fc/date.h"
 #include "fc/edit.h"
+#include "fc/encoder.h"
 #include "fc/freshness.h"
 #include "fc/hist.h"
 #include "fc/http_server.h"
@@ -111,6 +112,15 @@ typedef struct fc_split {
     uint32_t total; /* of the weights; more than 0 */
 } fc_split;
 
+/* Answers are encoded for clients that take it. */
+typedef struct fc_coding_policy {
+    const fc_slice *types; /* media types, as in "text/html" or "text/" */
+    uint32_t types_len;
+    uint64_t least_bytes;  /* shorter ones, where that is known, are not worth it */
+    uint8_t gzip_level;    /* 0: no gzip */
+    int8_t br_quality;     /* -1: no br */
+} fc_coding_policy;
+
 /* Copies of a route's requests go elsewhere as well. */
 typedef struct fc_mirror {
     const fc_route *route; /* differs in its upstream and what follows from that */
@@ -124,6 +134,7 @@ struct fc_route {
     const fc_fixed *fixed;
     const fc_split *split;
     const fc_mirror *mirror; /* NULL: none */
+    const fc_coding_policy *coding; /* NULL: answers are sent as they come */
     const fc_path_part *parts; /* NULL: the path goes on as it is */
     uint32_t parts_len;
     fc_host_mode host_mode;
@@ -188,6 +199,7 @@ typedef enum fc_proxy_cell {
     FC_CELL_MIRRORS_ANSWERED,  /* those of them that were answered, whatever was said */
     FC_CELL_MIRRORS_FAILED,    /* that their targets failed */
     FC_CELL_MIRRORS_DROPPED,   /* that were not sent, or not to the end: too many, too slow, or the client gone */
+    FC_CELL_ENCODED,           /* answers compressed on their way */
     FC_CELL_COUNT
 } fc_proxy_cell;
 
@@ -208,6 +220,7 @@ typedef struct fc_proxy_settings {
     bool x_forwarded, forwarded; /* which fields we write (RFC 7239 for the second) */
     uint32_t hops_max;           /* answers 508 when Via names us this often */
     bool log_subject;            /* the log says who asked */
+    uint32_t encoders_max;       /* answers that may be compressed at one time; others are sent as they are */
     double log_sample;           /* share of requests that are logged, 0..1; failures always are */
 } fc_proxy_settings;
 
@@ -236,6 +249,7 @@ struct fc_proxy {
     uint32_t active;      /* exchanges under way */
     struct exchange_mirror *mirrors; /* copies of requests under way */
     uint32_t mirrors_len;
+    uint32_t encoders;    /* in use */
     uint64_t log_second; /* the second `log_time` stands for */
     char log_time[19];
     double log_share;

@@ -18,6 +18,7 @@ from apps.gateway import provider_keys
 from apps.gateway.config_auth import Auth, Provider
 from apps.gateway.config_base import Finding, Section, listed
 from apps.gateway.config_cache import check_cache
+from apps.gateway.config_compress import check_compress
 from apps.gateway.config_http2 import check_http2
 from apps.gateway.config_limits import RateLimit, check_limit, check_named
 from apps.gateway.config_model import Gateway, Route, Upstream
@@ -104,6 +105,7 @@ def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[F
     if loaded.settings:
         yield from check_tracing(loaded.settings.tracing)
         yield from check_http2(loaded.settings.http2)
+        yield from check_compress(("compress",), loaded.settings.compress)
     if data.get("control_token") is not None and data.get("control_token_file") is not None:
         yield ("control_token_file",), "control_token and control_token_file exclude each other"
     if data.get("control_token") == "":

@@ -11,6 +11,7 @@ from typing import Any
 from apps.gateway.config_auth import Provider
 from apps.gateway.config_base import Finding
 from apps.gateway.config_changes import check_changes, check_cors, check_parts, check_respond, parts_of
+from apps.gateway.config_compress import check_compress
 from apps.gateway.config_health import check_health, check_retries
 from apps.gateway.config_model import Condition, Route, Upstream
 from apps.gateway.config_tls import check_upstream_tls
@@ -113,11 +114,12 @@ def check_route_changes(index: int, route: Route, providers: Mapping[str, Provid
     yield from check_changes((*at, "request_query"), route.request_query, False, usable)
     yield from check_changes((*at, "response_headers"), route.response_headers, True, usable)
     yield from check_cors((*at, "cors"), route.cors)
+    yield from check_compress((*at, "compress"), route.compress)
     yield from check_respond((*at, "respond"), route.respond)
     if route.redirect is not None:
         yield from check_parts((*at, "redirect", "to"), parts_of(route.redirect.to), False, usable)
     if route.upstream is None and route.split is None:
-        for key in ("rewrite", "request_headers", "request_query", "timeouts", "cache", "mirror"):
+        for key in ("rewrite", "request_headers", "request_query", "timeouts", "cache", "mirror", "compress"):
             if key in route.model_fields_set:
                 yield (*at, key), f"{key} has no effect without an upstream"
 

@@ -13,6 +13,7 @@ LIVE = frozenset(
         "rate_limits",
         "default_rate_limits",
         "security_headers",
+        "compress",
         "control_token",
         "control_token_file",
         "control_hosts",

@@ -31,6 +31,7 @@ from apps.gateway.config_changes import (
     RespondOrText,
     SecurityOrSwitch,
 )
+from apps.gateway.config_compress import CompressOrSwitch
 from apps.gateway.config_health import AdaptiveOrTrue, Breaker, HealthCheck, Outlier, Percent, Retries, Status
 from apps.gateway.config_http2 import Http2, Http2OrSwitch
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
@@ -182,6 +183,8 @@ class Limits(Section):
     """Open client connections per worker; beyond it none are accepted until one closes."""
     requests_per_connection: Annotated[int, Field(ge=0), Whole] = 0
     """A client connection is closed after this many requests; 0 is never."""
+    compressions: Annotated[int, Field(ge=1, le=1_000_000), Whole] = 1000
+    """Answers a worker compresses at one time, at up to 1 MB of memory each; others go as they are."""
     buffer_bytes: Annotated[Size, Field(ge=4096, le=64 << 20)] = 128 * 1024
     """High watermark per exchange and direction: reading pauses while this much waits to be written. 4KB to
     64MB."""
@@ -347,6 +350,8 @@ class Route(Section):
     """Changes to header fields of every answer on this route, ours included."""
     security_headers: SecurityOrSwitch | None = None
     """Fields that make browsers careful. Without it the general `security_headers`; false: none."""
+    compress: CompressOrSwitch | None = None
+    """Compress answers for clients that take it. Without it the general `compress`; false: not."""
     cache: RouteCacheOrTrue | None = None
     """`true`, or a mapping: store answers as RFC 9111 allows, and answer with them. Without it nothing is stored."""
     cors: Cors | None = None
@@ -430,6 +435,8 @@ class Gateway(Section):
     """How new settings come into force."""
     security_headers: SecurityOrSwitch | None = None
     """Of routes that do not say: `true`, or a mapping."""
+    compress: CompressOrSwitch | None = None
+    """Compress answers of routes that do not say: `true`, or a mapping."""
     upstreams: Annotated[dict[Name, Upstream], Field(max_length=10_000)] = {}
     """Groups of targets by name."""
     routes: Annotated[tuple[Route, ...], Field(max_length=100_000)] = ()

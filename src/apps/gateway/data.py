@@ -80,6 +80,7 @@ class DataPlane:
             body_timeout=settings.timeouts.body / 1000,
             write_timeout=settings.timeouts.write / 1000,
             http2=self._http2(),
+            compressions=settings.limits.compressions,
         )
         self.proxy.use_metrics(self.metrics_registry, PREFIX)
         if settings.tracing is not None:

@@ -160,7 +160,14 @@ class RouteMaker:
     ) -> list[EngineRoute]:
         """In the order of the router's indexes. Without a cache nothing is stored. turn: called between two routes."""
         limits, timeouts = settings.limits, settings.timeouts
-        general = (settings.default_rate_limits, settings.security_headers, limits.body_bytes, timeouts, has_cache)
+        general = (
+            settings.default_rate_limits,
+            settings.security_headers,
+            settings.compress,
+            limits.body_bytes,
+            timeouts,
+            has_cache,
+        )
         before = self._made if general == self._general else {}
         made: dict[int, tuple[Route, str, tuple[Upstream, ...], EngineRoute]] = {}
         found = []
@@ -201,6 +208,7 @@ def _engine_route(
     def seconds(override: int | None, default: int) -> float:
         return (default if override is None else override) / 1000
 
+    compress = settings.compress if route.compress is None else route.compress
     first_byte = seconds(overrides.first_byte, timeouts.first_byte)
     if target.retries.per_try_timeout is not None:
         first_byte = min(first_byte, target.retries.per_try_timeout / 1000)
@@ -226,6 +234,7 @@ def _engine_route(
         reply_edits=reply_edits(settings, route),
         cors=route.cors.engine() if route.cors else None,
         cache=route.cache.policy() if route.cache else None,
+        coding=compress.coding() if compress else None,
     )
 
 
@@ -236,7 +245,7 @@ def _mirrored(
     upstream: Callable[[str], Upstream],
     auth: Callable[[RouteAuth], EngineAuth] | None,
 ) -> EngineRoute:
-    """The route as it is without copies; and as it is for them, where nobody is asked who he is, nor anything stored."""
+    """The route as it is without copies; and as it is for them, where nobody is asked who he is or anything stored."""
     assert route.mirror is not None
     same = {"mirror": None, "name": route_name(index, route)}
     other = {"split": None, "upstream": route.mirror.upstream, "auth": None, "cache": None}

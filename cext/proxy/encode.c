@@ -1,0 +1,141 @@
+/* Answers in a content coding the client takes (RFC 9110 8.4), encoded while they pass: of targets and of the cache. */
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "exchange.h"
+
+static fc_slice at(const char *base, fc_span s) { return (fc_slice){base + s.off, s.len}; }
+
+static bool named(fc_slice name, const char *text) { return name.n == strlen(text) && strncasecmp(name.p, text, name.n) == 0; }
+
+/* Is "text/html; charset=utf-8" of the types? One that ends with a slash stands for all below it. */
+static bool is_listed(const fc_coding_policy *policy, fc_slice type)
+{
+    const char *semicolon = memchr(type.p, ';', type.n);
+    size_t n = semicolon ? (size_t)(semicolon - type.p) : type.n;
+    while (n && (type.p[n - 1] == ' ' || type.p[n - 1] == '\t'))
+        n--;
+    for (uint32_t i = 0; i < policy->types_len; i++) {
+        fc_slice want = policy->types[i];
+        bool whole = want.n == n || (want.n < n && want.p[want.n - 1] == '/');
+        if (whole && strncasecmp(type.p, want.p, want.n) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* An answer that would be encoded for a client that takes it. */
+static bool may_encode(const fc_exchange *ex, const char *base, const fc_http1_head *head)
+{
+    const fc_coding_policy *policy = ex->route->coding;
+    bool typed = false;
+    if (ex->grpc || head->status < 200 || head->status == 204 || head->status == 206 || head->status == 304)
+        return false;
+    if (head->has_length && head->content_length < policy->least_bytes)
+        return false;
+    for (uint32_t i = 0; i < head->fields_len; i++) {
+        fc_slice name = at(base, head->fields[i].name), value = at(base, head->fields[i].value);
+        if (head->fields[i].id == FC_FIELD_CONTENT_TYPE)
+            typed = is_listed(policy, value);
+        else if (named(name, "Content-Encoding") || named(name, "Content-Range"))
+            return false;
+        else if (named(name, "Cache-Control") && fc_http_list_has(value.p, value.n, "no-transform", 12))
+            return false;
+    }
+    return typed;
+}
+
+static fc_coding wanted(const fc_exchange *ex)
+{
+    const fc_coding_policy *policy = ex->route->coding;
+    const fc_http1_head *q = &ex->req->head;
+    fc_accept_coding accepted = {0};
+    uint32_t allowed = (policy->gzip_level ? 1u << FC_CODING_GZIP : 0) | (policy->br_quality >= 0 ? 1u << FC_CODING_BR : 0);
+    for (uint32_t i = 0; i < q->fields_len; i++)
+        if (named(at(ex->req->base, q->fields[i].name), "Accept-Encoding"))
+            fc_accept_coding_read(&accepted, at(ex->req->base, q->fields[i].value));
+    return fc_accept_coding_best(&accepted, allowed);
+}
+
+void exchange_encode_choose(fc_exchange *ex, const char *base, const fc_http1_head *head)
+{
+    fc_proxy *proxy = proxy_of(ex->req);
+    const fc_coding_policy *policy = ex->route->coding;
+    ex->coding_varies = may_encode(ex, base, head);
+    bool has_body = ex->req->head.method_id != FC_METHOD_HEAD && (head->framing != FC_BODY_NONE || head->content_length);
+    if (!ex->coding_varies || !has_body || ex->req->head.minor == 0 || proxy->encoders >= proxy->settings.encoders_max)
+        return;
+    fc_coding coding = wanted(ex);
+    if (coding == FC_CODING_IDENTITY)
+        return;
+    ex->encoder = fc_encoder_new(coding, coding == FC_CODING_GZIP ? policy->gzip_level : policy->br_quality);
+    if (!ex->encoder)
+        return; /* as it is, then */
+    ex->coding = (uint8_t)coding;
+    proxy->encoders++;
+    count(proxy, FC_CELL_ENCODED, 1);
+}
+
+bool exchange_encode_changes(fc_slice name)
+{
+    /* They are about the bytes that are not sent. */
+    return named(name, "Accept-Ranges") || named(name, "Content-MD5") || named(name, "Content-Digest") || named(name, "Digest");
+}
+
+void exchange_encode_fields(const fc_exchange *ex, fc_text *out)
+{
+    if (ex->encoder) {
+        const char *name = fc_coding_name((fc_coding)ex->coding);
+        FC_TEXT_LIT(out, "Content-Encoding: ");
+        fc_text_put(out, name, strlen(name));
+        FC_TEXT_LIT(out, "\r\n");
+    }
+    FC_TEXT_LIT(out, "Vary: Accept-Encoding\r\n");
+}
+
+/* What has been put into the block goes out as a chunk, its framing written around it. */
+static int send_block(fc_exchange *ex, fc_buf *buf)
+{
+    char head[FC_CHUNK_HEAD_MAX], *data = buf->data + FC_CHUNK_HEAD_MAX;
+    size_t n = buf->used - FC_CHUNK_HEAD_MAX, head_len = fc_chunk_head(head, n);
+    if (!n)
+        return 0;
+    memcpy(data - head_len, head, head_len);
+    memcpy(data + n, "\r\n", 2);
+    ex->reply_bytes += n;
+    return fc_http_send(ex->req, buf, data - head_len, head_len + n + 2);
+}
+
+int exchange_encode(fc_exchange *ex, const char *p, size_t n, fc_encode_op op)
+{
+    bool more = true;
+    for (int rc = 0; more && rc == 0;) {
+        fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, FC_BUF_MEDIUM);
+        if (!buf)
+            return -ENOMEM;
+        char *out = buf->data + FC_CHUNK_HEAD_MAX;
+        size_t room = buf->cap - FC_CHUNK_HEAD_MAX - 2;
+        more = fc_encoder_step(ex->encoder, &p, &n, &out, &room, op);
+        buf->used = (uint32_t)(out - buf->data);
+        rc = send_block(ex, buf);
+        fc_buf_unref(buf);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int exchange_encode_end(fc_exchange *ex)
+{
+    int rc = exchange_encode(ex, NULL, 0, FC_ENCODE_END);
+    exchange_encode_free(ex);
+    return rc;
+}
+
+void exchange_encode_free(fc_exchange *ex)
+{
+    fc_encoder_free(ex->encoder);
+    ex->encoder = NULL;
+    proxy_of(ex->req)->encoders--;
+}
