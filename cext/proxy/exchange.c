@@ -17,6 +17,10 @@ void exchange_finish(fc_exchange *ex)
         fc_auth_leave(&ex->wait);
     if (ex->mirror)
         exchange_mirror_leave(ex);
+    if (ex->hook)
+        exchange_hook_leave(ex);
+    if (ex->has_body)
+        fc_outq_clear(&ex->body);
     if (ex->encoder)
         exchange_encode_free(ex);
     if (ex->admitted_ns)
@@ -118,7 +122,7 @@ static void on_drain(fc_http_req *req)
         exchange_cache_drain(ex);
         return;
     }
-    if (!ex->lease.conn || !exchange_upstream(ex)->paused)
+    if (!ex->lease.conn || !exchange_upstream(ex)->paused || ex->state == EX_HOOK)
         return;
     exchange_watch(ex, ex->state == EX_TUNNEL ? ex->route->tunnel_idle_ms : ex->route->between_bytes_ms);
     fc_conn_resume(exchange_upstream(ex));
@@ -308,6 +312,14 @@ static void send_on(fc_exchange *ex, const fc_router_match *match)
     }
     if (ex->route->upstream->settings.balance == FC_BALANCE_HASH)
         ex->hash = affinity(ex, match);
+    if (ex->route->hooks && ex->route->hooks->request >= 0)
+        exchange_hook_request(ex);
+    else
+        exchange_send_built(ex);
+}
+
+void exchange_send_built(fc_exchange *ex)
+{
     if (ex->mirror_to) {
         exchange_mirror(ex, ex->mirror_to);
         ex->mirror_to = NULL; /* once, however often it is asked */

@@ -9,7 +9,7 @@
 /* An X-Request-Id of a trusted proxy is taken up to this length; UUIDs and ULIDs are shorter. */
 #define FC_REQUEST_ID_MAX 64
 
-enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_CACHE_WAIT, EX_CACHED, EX_LEASE, EX_AWAIT, EX_RELAY, EX_TUNNEL };
+enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_CACHE_WAIT, EX_CACHED, EX_HOOK, EX_LEASE, EX_AWAIT, EX_RELAY, EX_TUNNEL };
 
 struct fc_exchange {
     fc_lease lease;
@@ -62,6 +62,10 @@ struct fc_exchange {
     fc_buf *identity;       /* the verdict; what subject and the next point into */
     fc_slice identity_fields; /* header lines that tell the upstream */
     fc_trace trace;         /* span 0: none, tracing is off */
+    fc_hook_call *hook;     /* to a function of the route, while it is out or its body is gathered */
+    bool collecting;        /* body bytes go to the hook */
+    bool has_body;          /* `body` is the request's, whole */
+    fc_outq body;
     fc_encoder *encoder;    /* of the answer's body; NULL: it goes as it comes */
     uint8_t coding;         /* fc_coding, of the encoder */
     bool coding_varies;     /* the answer depends on Accept-Encoding */
@@ -154,6 +158,7 @@ enum problem {
     PROBLEM_NOT_CACHED,
     PROBLEM_VERSION,
     PROBLEM_LOOP,
+    PROBLEM_HOOK,
     PROBLEM_AUTH, /* and one for each fc_auth_reason */
     PROBLEM_COUNT = PROBLEM_AUTH + FC_AUTH_REASON_COUNT
 };
@@ -226,6 +231,21 @@ void exchange_answer_fixed(fc_exchange *ex, const fc_router_match *match);
 bool exchange_admit(fc_exchange *ex);
 /* The place is free. REQUIRES ex->admitted_ns. */
 void exchange_admit_end(fc_exchange *ex);
+
+/* --- hook.c: functions of the operator's own (fc/hook.h) ------------------------------------------------------------- */
+
+/* REQUIRES: the route has one for requests, and the head has been built. What follows is exchange_send_built. */
+void exchange_hook_request(fc_exchange *ex);
+/* REQUIRES: the route has one for answers. True: its body is to be gathered with exchange_hook_body; false: parked, or
+ * over. exchange_hooked_reply follows. */
+bool exchange_hook_reply(fc_exchange *ex, const char *head, size_t n);
+/* REQUIRE ex->collecting. False: more than the function takes. */
+bool exchange_hook_body(fc_exchange *ex, const char *p, size_t n);
+void exchange_hook_body_end(fc_exchange *ex);
+/* REQUIRES ex->hook. */
+void exchange_hook_leave(fc_exchange *ex);
+/* Queue the request's stored body. 0 or -errno. */
+int exchange_hook_put_body(const fc_exchange *ex, fc_outq *to);
 
 /* --- encode.c ----------------------------------------------------------------------------------------------------- */
 
@@ -353,6 +373,8 @@ extern const fc_http_ops exchange_http_ops;
 void exchange_go_on(fc_exchange *ex);
 /* The same, when limits and cache have had their say. */
 void exchange_send_on(fc_exchange *ex);
+/* The head has been built, and functions have seen it. */
+void exchange_send_built(fc_exchange *ex);
 /* Counters, log line, references: the exchange is over whichever way. */
 void exchange_finish(fc_exchange *ex);
 /* The upstream failed us: answer with a problem, or cut an answer that has begun. */
@@ -392,6 +414,8 @@ extern const fc_lease_ops exchange_lease_ops;
 /* The reply has been passed on to its end. */
 void exchange_complete(fc_exchange *ex);
 void exchange_drop_input(fc_exchange *ex);
+/* A function has seen the answer, and its head has been sent; whole: so has its body. */
+void exchange_hooked_reply(fc_exchange *ex, bool whole);
 /* REQUIRES ex->encoder: its end, and the last chunk. 0 or -errno. */
 int exchange_end_encoded(fc_exchange *ex);
 

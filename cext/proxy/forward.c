@@ -75,7 +75,8 @@ void exchange_on_ready(fc_lease *lease)
     ex->out_mark = 0;
     ex->deaf = false;
     ex->sends++;
-    if (!exchange_seal_request(ex) || fc_conn_write(&c->conn, ex->head_out, ex->head_out->data, ex->head_out->used) < 0) {
+    if (!exchange_seal_request(ex) || fc_conn_write(&c->conn, ex->head_out, ex->head_out->data, ex->head_out->used) < 0 ||
+        (ex->has_body && exchange_hook_put_body(ex, &c->conn.out) < 0)) {
         exchange_fail(ex, PROBLEM_OVERLOADED, "the request head does not fit", NULL);
         return;
     }
@@ -172,6 +173,11 @@ static int put_body(fc_exchange *ex, fc_conn *to, fc_buf *buf, const char *p, si
 void exchange_on_body(fc_http_req *req, fc_buf *buf, const char *p, size_t n)
 {
     fc_exchange *ex = exchange_of(req);
+    if (ex->collecting && !ex->hook->response) {
+        if (!exchange_hook_body(ex, p, n))
+            problem_answer(ex, PROBLEM_BODY_TOO_LARGE, "the request body is larger than a function of its route takes", NULL);
+        return;
+    }
     if (ex->mirror)
         exchange_mirror_body(ex, buf, p, n);
     if (!ex->lease.conn || ex->deaf)
@@ -274,6 +280,10 @@ void exchange_on_body_end(fc_http_req *req, const char *base, const fc_http1_hea
     if (ex->request_done)
         return;
     ex->request_done = true;
+    if (ex->collecting && !ex->hook->response) { /* trailers do not go on with a body that is made anew */
+        exchange_hook_body_end(ex);
+        return;
+    }
     if (ex->mirror)
         exchange_mirror_body_end(ex);
     if (!ex->lease.conn || ex->deaf)
@@ -294,6 +304,10 @@ void exchange_on_body_end(fc_http_req *req, const char *base, const fc_http1_hea
 
 void exchange_lost(fc_exchange *ex, bool clean_end)
 {
+    if (clean_end && ex->collecting && ex->state == EX_RELAY && ex->reply_framing == FC_BODY_CLOSE) {
+        exchange_hook_body_end(ex);
+        return;
+    }
     if (ex->state == EX_TUNNEL || (clean_end && ex->state == EX_RELAY && ex->reply_framing == FC_BODY_CLOSE)) {
         if (ex->encoder ? exchange_end_encoded(ex) < 0
                         : ex->reply_chunked && fc_http_send(ex->req, NULL, "0\r\n\r\n", 5) < 0) {

@@ -334,6 +334,7 @@ void exchange_mirror(fc_exchange *ex, const fc_mirror *spec)
         count(proxy, FC_CELL_MIRRORS_DROPPED, 1);
         return;
     }
+    fc_outq_init(&m->pending);
     m->proxy = proxy;
     m->ex = ex;
     m->table = ex->table;
@@ -344,8 +345,8 @@ void exchange_mirror(fc_exchange *ex, const fc_mirror *spec)
     m->needs_host = ex->route->host_mode == FC_HOST_UPSTREAM;
     m->chunked = ex->request_chunked;
     m->whole = ex->request_done;
+    bool stored = !ex->has_body || exchange_hook_put_body(ex, &m->pending) == 0;
     m->method = ex->req->head.method_id;
-    fc_outq_init(&m->pending);
     m->next = proxy->mirrors;
     if (m->next)
         m->next->link = &m->next;
@@ -354,6 +355,10 @@ void exchange_mirror(fc_exchange *ex, const fc_mirror *spec)
     proxy->mirrors_len++;
     ex->mirror = m;
     count(proxy, FC_CELL_MIRRORS, 1);
+    if (!stored) {
+        drop(m);
+        return;
+    }
     fc_upstream_acquire(m->route->upstream, &m->lease, &lease_ops, ex->hash, false);
 }
 

@@ -37,6 +37,7 @@ static const struct {
     [PROBLEM_NOT_CACHED] = {504, "not-cached", "Gateway Timeout", "not_cached"},
     [PROBLEM_VERSION] = {505, "http-version", "HTTP Version Not Supported", "version"},
     [PROBLEM_LOOP] = {508, "loop", "Loop Detected", "loop"},
+    [PROBLEM_HOOK] = {500, "hook-failed", "Internal Server Error", "hook"},
 #define UNAUTHENTICATED(reason, word) [PROBLEM_AUTH + reason] = {401, "unauthenticated", "Unauthorized", word}
     UNAUTHENTICATED(FC_AUTH_MISSING, "no_credential"),
     UNAUTHENTICATED(FC_AUTH_MALFORMED, "token_malformed"),

@@ -33,6 +33,8 @@ void exchange_complete(fc_exchange *ex)
 
 static int send_reply(fc_exchange *ex, fc_buf *buf, const char *p, size_t n)
 {
+    if (ex->collecting)
+        return exchange_hook_body(ex, p, n) ? 0 : -E2BIG;
     if (ex->cache && exchange_cache_storing(ex))
         exchange_cache_store(ex, p, n);
     if (ex->encoder)
@@ -51,7 +53,7 @@ int exchange_end_encoded(fc_exchange *ex)
  * space before was the head or CHUNK_ROOM, the space behind is kept free by the reader. */
 static int send_chunk(fc_exchange *ex, char *p, size_t n)
 {
-    if (ex->encoder)
+    if (ex->encoder || ex->collecting)
         return send_reply(ex, ex->in, p, n);
     char head[FC_CHUNK_HEAD_MAX];
     size_t head_len = fc_chunk_head(head, n);
@@ -109,7 +111,7 @@ static enum relayed relay_trailers(fc_exchange *ex)
     ex->pos += (uint32_t)rc;
     if (ex->grpc)
         exchange_grpc_look(ex, base, &head);
-    if (!ex->reply_chunked)
+    if (!ex->reply_chunked || ex->collecting)
         return RELAY_DONE;
     if (ex->encoder && exchange_encode_end(ex) < 0)
         return RELAY_NO_MEMORY;
@@ -152,6 +154,11 @@ static enum relayed relay_chunked(fc_exchange *ex)
     return relay_trailers(ex);
 }
 
+static void invalid_reply(fc_exchange *ex, const char *detail)
+{
+    exchange_fail(ex, PROBLEM_BAD_ANSWER, detail, NULL);
+}
+
 /* Pass on what is here. False when the exchange is over, one way or the other. */
 static bool relay(fc_exchange *ex)
 {
@@ -173,24 +180,25 @@ static bool relay(fc_exchange *ex)
         fc_http_flush(ex->req);
         return true;
     case RELAY_DONE:
-        exchange_complete(ex);
+        if (ex->collecting)
+            exchange_hook_body_end(ex);
+        else
+            exchange_complete(ex);
         return false;
     case RELAY_BAD:
-        exchange_cut(ex);
-        return false;
     case RELAY_NO_MEMORY:
         break;
     }
-    exchange_cut(ex);
+    if (ex->answered)
+        exchange_cut(ex);
+    else if (result == RELAY_BAD)
+        invalid_reply(ex, "the body of the upstream's answer is malformed");
+    else /* gathered for a function */
+        problem_answer(ex, PROBLEM_HOOK, "the answer is larger than a function of its route takes", NULL);
     return false;
 }
 
 /* --- the reply's head -------------------------------------------------------------------------------------------- */
-
-static void invalid_reply(fc_exchange *ex, const char *detail)
-{
-    exchange_fail(ex, PROBLEM_BAD_ANSWER, detail, NULL);
-}
 
 static bool pass_interim(fc_exchange *ex, const char *base, const fc_http1_head *head, size_t head_len)
 {
@@ -254,7 +262,9 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     if (ex->grpc)
         exchange_grpc_look(ex, base, head);
     ex->upstream_reusable = head->keep_alive && head->framing != FC_BODY_CLOSE;
-    if (ex->route->coding)
+    const fc_route_hooks *hooks = ex->route->hooks;
+    bool hooked = hooks && hooks->response >= 0;
+    if (ex->route->coding && !(hooked && hooks->response_body_max)) /* a function that looks at bodies sees them plain */
         exchange_encode_choose(ex, base, head);
     bool unbounded = head->framing == FC_BODY_CHUNKED || head->framing == FC_BODY_CLOSE || ex->encoder;
     ex->reply_chunked = unbounded && req->head.minor > 0;
@@ -262,7 +272,7 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     ex->keep_client = fc_http_may_keep(req) && req->body_done && (!unbounded || ex->reply_chunked);
     size_t have = ex->in->used - ex->pos;
     bool whole = head->framing == FC_BODY_NONE || (head->framing == FC_BODY_LENGTH && have >= ex->reply_left);
-    size_t joined = whole && ex->reply_left <= INLINE_BODY_MAX && !ex->encoder ? ex->reply_left : 0;
+    size_t joined = whole && ex->reply_left <= INLINE_BODY_MAX && !ex->encoder && !hooked ? ex->reply_left : 0;
     size_t room = head_len + 2 * head->fields_len + 512 + joined + (ex->limited ? exchange_limit_room(ex) : 0) +
                   exchange_answer_room(ex) + (ex->cache ? exchange_cache_room(ex) : 0);
     fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, room);
@@ -277,6 +287,18 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     if (out.overflow) {
         fc_buf_unref(buf);
         invalid_reply(ex, "the head of the upstream's response is too large");
+        return false;
+    }
+    if (hooked) {
+        bool gathers = exchange_hook_reply(ex, buf->data, built);
+        fc_buf_unref(buf);
+        if (!gathers)
+            return false;
+        ex->state = EX_RELAY;
+        exchange_watch(ex, ex->route->between_bytes_ms);
+        if (!whole || ex->reply_left)
+            return relay(ex);
+        exchange_hook_body_end(ex);
         return false;
     }
     int rc = fc_http_send(req, buf, buf->data, built + joined);
@@ -297,6 +319,29 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     }
     exchange_watch(ex, ex->route->between_bytes_ms);
     return relay(ex);
+}
+
+void exchange_hooked_reply(fc_exchange *ex, bool whole)
+{
+    fc_http_req *req = ex->req;
+    if (whole) {
+        bool keep = ex->keep_client;
+        fc_http_flush(req);
+        exchange_finish(ex);
+        fc_http_end(req, keep);
+        return;
+    }
+    ex->state = EX_RELAY;
+    if (ex->reply_framing == FC_BODY_NONE || (ex->reply_framing == FC_BODY_LENGTH && !ex->reply_left)) {
+        exchange_complete(ex);
+        return;
+    }
+    fc_conn *from = exchange_upstream(ex);
+    exchange_watch(ex, ex->route->between_bytes_ms);
+    if ((ex->in && ex->in->used > ex->pos && !relay(ex)) || ex->finished)
+        return;
+    fc_conn_resume(from);
+    fc_http_flush(req);
 }
 
 /* Is the answer wholly here, so that its connection can be used again though nobody reads it? */

@@ -265,6 +265,33 @@ cdef extern from "fc/proxy.h" nogil:
         fc_slice name
         const fc_share *shares
         uint32_t total
+    ctypedef struct fc_grow:
+        char *p
+        size_t len
+    ctypedef struct fc_route_hooks:
+        int32_t request, response
+        uint32_t request_body_max, response_body_max
+        bint passes "pass"
+    ctypedef enum fc_hook_verdict:
+        FC_HOOK_UNCHANGED
+        FC_HOOK_CHANGED
+        FC_HOOK_ANSWER
+        FC_HOOK_FAILED
+    ctypedef struct fc_hook_call:
+        void *owner
+        int32_t function
+        bint response, has_body
+        fc_grow head, body, subject
+        char *client
+        uint8_t client_len
+    ctypedef struct fc_hooks:
+        uint32_t waiting
+        bint posted
+        void (*wake)(fc_hooks *hooks) noexcept
+        uint64_t *calls
+    void fc_hooks_init(fc_hooks *hooks, fc_loop *loop, uint32_t waiting_max)
+    fc_hook_call *fc_hooks_take(fc_hooks *hooks)
+    void fc_hooks_settle(fc_hook_call *call, fc_hook_verdict verdict, fc_slice head, fc_slice body)
     ctypedef struct fc_coding_policy:
         const fc_slice *types
         uint32_t types_len
@@ -279,6 +306,7 @@ cdef extern from "fc/proxy.h" nogil:
         const fc_split *split
         const fc_mirror *mirror
         const fc_coding_policy *coding
+        const fc_route_hooks *hooks
         fc_slice name
         fc_upstream *upstream
         const fc_path_part *parts
@@ -316,6 +344,7 @@ cdef extern from "fc/proxy.h" nogil:
         void (*release)(fc_route_table *table) noexcept
     ctypedef enum fc_proxy_cell:
         FC_CELL_BYTES_IN
+        FC_CELL_HOOKS
         FC_CELL_COUNT
     ctypedef struct fc_proxy_metrics:
         uint64_t *row
@@ -340,6 +369,7 @@ cdef extern from "fc/proxy.h" nogil:
         fc_http_server server
         fc_route_table *table
         fc_logfile *log
+        fc_hooks *hooks
         fc_cache *cache
         fc_auth *auth
         fc_proxy_metrics metrics

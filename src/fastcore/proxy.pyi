@@ -26,6 +26,8 @@ __all__ = [
     "Edit",
     "Endpoint",
     "Fixed",
+    "HookCall",
+    "Hooks",
     "Http2",
     "Literal",
     "Mirror",
@@ -34,6 +36,7 @@ __all__ = [
     "Proxy",
     "Route",
     "RouteAuth",
+    "RouteHooks",
     "Split",
     "Tail",
     "Upstream",
@@ -197,6 +200,44 @@ class Route:
     mirror: Mirror | None = None
     cache: CachePolicy | None = None
     coding: Coding | None = None
+    hooks: RouteHooks | None = None
+
+@dataclass(frozen=True)
+class RouteHooks:
+    request: int | None = None
+    response: int | None = None
+    request_body: int = 0
+    response_body: int = 0
+    passes: bool = False
+
+@final
+class HookCall:
+    def go_on(self) -> None: ...
+    def change(self, head: bytes, body: bytes = b"") -> None: ...
+    def answer(self, head: bytes, body: bytes = b"") -> None: ...
+    def fail(self) -> None: ...
+    @property
+    def abandoned(self) -> bool: ...
+    @property
+    def function(self) -> int: ...
+    @property
+    def response(self) -> bool: ...
+    @property
+    def head(self) -> bytes: ...
+    @property
+    def body(self) -> bytes | None: ...
+    @property
+    def client(self) -> str: ...
+    @property
+    def subject(self) -> bytes: ...
+
+@final
+class Hooks:
+    reactor: Reactor
+    def __init__(self, reactor: Reactor, wake: Callable[[], object], *, waiting: int = 1024) -> None: ...
+    def take(self) -> HookCall | None: ...
+    @property
+    def waiting(self) -> int: ...
 
 @dataclass(frozen=True)
 class Http2:
@@ -282,6 +323,8 @@ class Proxy:
         adaptive: Adaptive | None = None,
         http2: bool = False,
     ) -> Upstream: ...
+    hooks: Hooks | None
+    def use_hooks(self, hooks: Hooks) -> None: ...
     def use_region(self, region: Region) -> None: ...
     def use_metrics(self, metrics: Metrics, prefix: str) -> None: ...
     authenticator: Authenticator | None

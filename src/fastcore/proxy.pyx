@@ -48,8 +48,8 @@ from fastcore.tls cimport Context
 from fastcore.resilience import Retry
 from fastcore.shm import RegionError
 
-__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Coding", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "Http2", "Literal", "Mirror",
-           "Parameter", "Part", "Proxy", "Route", "RouteAuth", "Split", "Tail", "Upstream", "pack_verdict"]
+__all__ = ["BALANCE", "CELLS", "REASONS", "Adaptive", "Authenticator", "CachePolicy", "Coding", "Cors", "Credential", "Edit", "Endpoint", "Fixed", "HookCall", "Hooks", "Http2", "Literal", "Mirror",
+           "Parameter", "Part", "Proxy", "Route", "RouteAuth", "RouteHooks", "Split", "Tail", "Upstream", "pack_verdict"]
 
 
 cdef extern from *:
@@ -142,6 +142,7 @@ CELLS = (
     ("mirrored_failed", "Those of them that their targets failed"),
     ("mirrored_dropped", "Those that were not sent, or not to the end: too many, too slow, or the client gone"),
     ("compressed_answers", "Answers compressed on their way"),
+    ("hook_calls", "Calls of functions of the operator's own: routes without them never enter the interpreter"),
 )
 
 #: Status classes of a route's counter, in the order of its cells.
@@ -255,6 +256,7 @@ class Route:
     mirror: Mirror | None = None
     cache: "CachePolicy | None" = None
     coding: Coding | None = None
+    hooks: "RouteHooks | None" = None
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,7 @@ cdef uint32_t _count(object value, str what) except? 0xffffffff:
     return <uint32_t>value
 
 
+include "proxy_hooks.pxi"
 include "proxy_upstream.pxi"
 include "proxy_table.pxi"
 
@@ -311,6 +314,7 @@ cdef class Proxy:
     cdef list retired   # route tables that no exchange is on any more
     cdef readonly SharedCache cache
     cdef readonly SpanQueue spans
+    cdef readonly Hooks hooks
 
     def __init__(self, Reactor reactor, *, name="fastcore", trusted=(), x_forwarded=True, forwarded=False,
                  hops_max=10, log_sample=1.0, log_subject=False, lenient=0, header_bytes=32768, headers=100, url_bytes=8192, body_bytes=0,
@@ -452,6 +456,13 @@ cdef class Proxy:
         if fc_health_open(&self.health, base, size, HEALTH_CELLS) < 0:
             raise RegionError(f"section {HEALTH_SECTION!r}: of another layout, or its lock is held")
 
+    def use_hooks(self, Hooks hooks):
+        """Functions of routes are called through this. Before set_routes, after use_metrics."""
+        self.hooks = hooks
+        self.handle.hooks = &hooks.owned.hooks
+        if self.handle.metrics.row is not NULL:
+            hooks.owned.hooks.calls = &self.handle.metrics.row[self.handle.metrics.cell[<int>FC_CELL_HOOKS]]
+
     def use_metrics(self, Metrics metrics, str prefix):
         """Count into these metrics, under names that begin with `prefix`. Before set_routes, in the process that serves."""
         cdef uint32_t i
@@ -540,6 +551,8 @@ cdef class Proxy:
         routes = list(routes)
         if self.authenticator is None and any(route.auth is not None for route in routes):
             raise ValueError("a route asks for authentication: call use_auth first")
+        if self.hooks is None and any(route.hooks is not None for route in routes):
+            raise ValueError("a route has functions: call use_hooks first")
         if self.cache is None and any(route.cache is not None for route in routes):
             raise ValueError("a route wants its answers stored: call use_cache first")
         table.fill(router, routes, list(claimed), list(secret_parameters), self, limits, turn)

@@ -149,6 +149,18 @@ cdef class _Changes:
         cors.max_age_s = _count(asked.max_age, "max_age")
         return cors
 
+    cdef const fc_route_hooks *hooks(self, object asked) except? NULL:
+        cdef fc_route_hooks *hooks
+        if asked is None:
+            return NULL
+        hooks = <fc_route_hooks *>self.room(sizeof(fc_route_hooks))
+        hooks.request = -1 if asked.request is None else asked.request
+        hooks.response = -1 if asked.response is None else asked.response
+        hooks.request_body_max = _count(asked.request_body, "request_body")
+        hooks.response_body_max = _count(asked.response_body, "response_body")
+        hooks.passes = asked.passes
+        return hooks
+
     cdef const fc_coding_policy *coding(self, object asked) except? NULL:
         cdef fc_coding_policy *coding
         cdef fc_slice *types

@@ -159,6 +159,9 @@ cdef class _Table:
         r.cors = self.changes.cors(spec.cors)
         r.cache = self.changes.policy(spec.cache)
         r.coding = self.changes.coding(spec.coding)
+        r.hooks = self.changes.hooks(spec.hooks)
+        if spec.hooks is not None and spec.hooks.response is not None and spec.cache is not None:
+            raise ValueError(f"route {spec.name}: no function sees answers out of the cache")
         self.table.has_cors |= r.cors is not NULL
         if spec.path is not None:
             self.parts[i] = <fc_path_part *>PyMem_Calloc(len(spec.path) + 1, sizeof(fc_path_part))

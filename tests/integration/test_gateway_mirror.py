@@ -64,15 +64,17 @@ def counts(gateway: Gateway) -> tuple[int, int, int, int]:
 def test_copies_are_whole(start_gateway: Callable[..., Gateway], serving: Recorder, shadow: Recorder) -> None:
     gateway = start_gateway(settings(serving.address, shadow.address))
     body = os.urandom(300_000)
+    chunked = b"4\r\nwiki\r\n5\r\npedia\r\n0\r\n\r\n"
+    requests = [
+        get("/a?b=c", "X-One: 1"),
+        get("/b", f"Content-Length: {len(body)}", method="POST") + body,
+        get("/c", "Transfer-Encoding: chunked", method="POST") + chunked,
+    ]
     with gateway.connect() as wire:
-        wire.send(get("/a?b=c", "X-One: 1"))
-        assert wire.read_response().body == b"served"
-        wire.send(get("/b", f"Content-Length: {len(body)}", method="POST") + body)
-        assert wire.read_response().body == b"served"
-        chunked = b"4\r\nwiki\r\n5\r\npedia\r\n0\r\n\r\n"
-        wire.send(get("/c", "Transfer-Encoding: chunked", method="POST") + chunked)
-        assert wire.read_response().body == b"served"
-    eventually(lambda: counts(gateway) == (3, 3, 0, 0))
+        for number, asked in enumerate(requests, 1):
+            wire.send(asked)
+            assert wire.read_response().body == b"served"
+            eventually(lambda n=number: counts(gateway) == (n, n, 0, 0))
     assert [message.start for message in shadow.asked] == [message.start for message in serving.asked]
     for copy, original in zip(shadow.asked, serving.asked, strict=True):
         assert (copy.fields, copy.body) == (original.fields, original.body)

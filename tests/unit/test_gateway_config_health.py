@@ -7,7 +7,7 @@ from apps.gateway.config import load_settings
 from apps.gateway.config_health import numbers
 from apps.gateway.config_model import Gateway
 from apps.gateway.health import engine_health
-from apps.gateway.routing import RouteMaker
+from apps.gateway.routing import Parts, RouteMaker
 from fastcore.resilience import Breaker, Health, Outlier, Retry, RetryBudget
 
 
@@ -23,7 +23,7 @@ def settings(upstream: str, route: str = "{path: /, upstream: u}") -> Gateway:
 
 
 def engine_route(gateway: Gateway):
-    (route,) = RouteMaker().make(gateway, lambda name: None, turn=no_turn)
+    (route,) = RouteMaker().make(gateway, Parts(lambda name: None), turn=no_turn)
     return route
 
 

@@ -28,6 +28,7 @@
 #include "fc/encoder.h"
 #include "fc/freshness.h"
 #include "fc/hist.h"
+#include "fc/hook.h"
 #include "fc/http_server.h"
 #include "fc/limit.h"
 #include "fc/logfile.h"
@@ -134,6 +135,7 @@ struct fc_route {
     const fc_fixed *fixed;
     const fc_split *split;
     const fc_mirror *mirror; /* NULL: none */
+    const fc_route_hooks *hooks; /* NULL: none. REQUIRES: the proxy has hooks; no cache with one for answers */
     const fc_coding_policy *coding; /* NULL: answers are sent as they come */
     const fc_path_part *parts; /* NULL: the path goes on as it is */
     uint32_t parts_len;
@@ -200,6 +202,7 @@ typedef enum fc_proxy_cell {
     FC_CELL_MIRRORS_FAILED,    /* that their targets failed */
     FC_CELL_MIRRORS_DROPPED,   /* that were not sent, or not to the end: too many, too slow, or the client gone */
     FC_CELL_ENCODED,           /* answers compressed on their way */
+    FC_CELL_HOOKS,             /* calls of the operator's own functions */
     FC_CELL_COUNT
 } fc_proxy_cell;
 
@@ -239,6 +242,7 @@ struct fc_proxy {
     fc_router_scratch *scratch;
     fc_logfile *log;
     fc_cache *cache;      /* NULL: no route of any table may ask for it */
+    fc_hooks *hooks;      /* NULL: no route of any table may ask for it */
     fc_auth *auth;        /* NULL: no route of any table may ask for it */
     fc_proxy_metrics metrics;
     fc_proxy_tracing tracing;

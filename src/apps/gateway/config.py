@@ -19,6 +19,7 @@ from apps.gateway.config_auth import Auth, Provider
 from apps.gateway.config_base import Finding, Section, listed
 from apps.gateway.config_cache import check_cache
 from apps.gateway.config_compress import check_compress
+from apps.gateway.config_hooks import check_hooks
 from apps.gateway.config_http2 import check_http2
 from apps.gateway.config_limits import RateLimit, check_limit, check_named
 from apps.gateway.config_model import Gateway, Route, Upstream
@@ -122,6 +123,8 @@ def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[F
         yield from checks.check_route_changes(index, route, providers)
         if loaded.settings:
             yield from check_cache(("routes", index, "cache"), route.cache, loaded.settings.cache.memory)
+            folder = loaded.settings.hooks.folder
+            yield from check_hooks(("routes", index, "hooks"), route.hooks, route.cache is not None, folder)
     yield from checks.check_names(routes)
     yield from _limit_findings(loaded, routes)
     yield from _auth_findings(loaded, routes, environ)

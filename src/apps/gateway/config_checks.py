@@ -119,7 +119,7 @@ def check_route_changes(index: int, route: Route, providers: Mapping[str, Provid
     if route.redirect is not None:
         yield from check_parts((*at, "redirect", "to"), parts_of(route.redirect.to), False, usable)
     if route.upstream is None and route.split is None:
-        for key in ("rewrite", "request_headers", "request_query", "timeouts", "cache", "mirror", "compress"):
+        for key in ("rewrite", "request_headers", "request_query", "timeouts", "cache", "mirror", "compress", "hooks"):
             if key in route.model_fields_set:
                 yield (*at, key), f"{key} has no effect without an upstream"
 

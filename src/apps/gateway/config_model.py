@@ -33,6 +33,7 @@ from apps.gateway.config_changes import (
 )
 from apps.gateway.config_compress import CompressOrSwitch
 from apps.gateway.config_health import AdaptiveOrTrue, Breaker, HealthCheck, Outlier, Percent, Retries, Status
+from apps.gateway.config_hooks import Hooks, HookSettings
 from apps.gateway.config_http2 import Http2, Http2OrSwitch
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
 from apps.gateway.config_reload import Reload
@@ -337,6 +338,8 @@ class Route(Section):
     """Several upstreams, each with its share of the traffic: a list of shares, or a mapping."""
     mirror: Annotated[Mirror, short_for("upstream")] | None = None
     """Send copies of the requests to another upstream as well, whose answers nobody waits for."""
+    hooks: Hooks | None = None
+    """Python functions of your own that see requests and answers on their way."""
     redirect: RedirectOrText | None = None
     """Send clients elsewhere: an address, or a mapping."""
     respond: RespondOrText | None = None
@@ -437,6 +440,8 @@ class Gateway(Section):
     """Of routes that do not say: `true`, or a mapping."""
     compress: CompressOrSwitch | None = None
     """Compress answers of routes that do not say: `true`, or a mapping."""
+    hooks: HookSettings = HookSettings()
+    """Python functions of your own: where they are, and how many calls may be under way."""
     upstreams: Annotated[dict[Name, Upstream], Field(max_length=10_000)] = {}
     """Groups of targets by name."""
     routes: Annotated[tuple[Route, ...], Field(max_length=100_000)] = ()

@@ -18,8 +18,9 @@ from apps.gateway.compiled import Turn, no_turn
 from apps.gateway.config_model import Gateway
 from apps.gateway.figures import Figures
 from apps.gateway.health import engine_health
+from apps.gateway.hooks import HookRunner
 from apps.gateway.limits import RouteLimits
-from apps.gateway.routing import RouteMaker, plain_routes, router_of
+from apps.gateway.routing import Parts, RouteMaker, plain_routes, router_of
 from apps.gateway.statsd_push import StatsdPush
 from apps.gateway.threads import in_thread
 from apps.gateway.tls import ServerSide
@@ -47,6 +48,7 @@ class DataPlane:
         self.started = time.time()
         self.auth: AuthService | None = None
         self.cache: SharedCache | None = None
+        self._hooks: HookRunner | None = None
         self._tls: ServerSide | None = None
         self._tracer: Tracer | None = None
         self._statsd: StatsdPush | None = None
@@ -133,6 +135,8 @@ class DataPlane:
         self._upstreams.stop()
         if self.auth is not None:
             self.auth.stop()
+        if self._hooks is not None:
+            self._hooks.stop()
         if self._tls is not None:
             self._tls.stop()
         self.proxy.stop()
@@ -230,8 +234,11 @@ class DataPlane:
             router = in_thread(router_of(settings, turn).build)
             made = self._routes.make(
                 settings,
-                lambda name: members[name].engine,
-                self.auth.route if self.auth else None,
+                Parts(
+                    lambda name: members[name].engine,
+                    self.auth.route if self.auth else None,
+                    lambda hooks: self._hook_runner(settings).route(hooks),
+                ),
                 has_cache=self.cache is not None,
                 turn=turn,
             )
@@ -267,6 +274,12 @@ class DataPlane:
         else:
             self.auth = AuthService(settings, self._region, self.metrics_registry, PREFIX)
             self.auth.start(self._reactor, self.proxy)
+
+    def _hook_runner(self, settings: Gateway) -> HookRunner:
+        """Made for the first route with a function; it stays for the worker's life."""
+        if self._hooks is None:
+            self._hooks = HookRunner(settings.hooks, self._reactor, self.proxy, self.metrics_registry, PREFIX)
+        return self._hooks
 
     def _move_log(self, path: str) -> None:
         if path == "off":

@@ -5,18 +5,20 @@ Pure: no socket, no clock. `check_table` is what `fastcore check` and every star
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apps.gateway.config_auth import RouteAuth
 from apps.gateway.config_changes import edits_of
 from apps.gateway.config_health import Retries, numbers
+from apps.gateway.config_hooks import Hooks
 from apps.gateway.config_model import Condition, Gateway, Rewrite, Route
 from apps.yaml_source import Path
 from fastcore import regex
 from fastcore.proxy import Edit, Literal, Mirror, Parameter, Split, Tail, Upstream
 from fastcore.proxy import Route as EngineRoute
 from fastcore.proxy import RouteAuth as EngineAuth
+from fastcore.proxy import RouteHooks as EngineHooks
 from fastcore.resilience import Retry
 from fastcore.router import RouterBuilder
 
@@ -142,6 +144,15 @@ def without_cache(route: EngineRoute) -> EngineRoute:
     return replace(route, cache=None, split=replace(route.split, shares=shares))
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What routes are made with: upstreams by name, who may use them, functions. None: nobody gives these."""
+
+    upstream: Callable[[str], Upstream]
+    auth: Callable[[RouteAuth], EngineAuth] | None = None
+    hooks: Callable[[Hooks], EngineHooks] | None = None
+
+
 class RouteMaker:
     """Makes what the engine does with each route, and makes it again only where something it depends on changed."""
 
@@ -152,8 +163,7 @@ class RouteMaker:
     def make(
         self,
         settings: Gateway,
-        upstream: Callable[[str], Upstream],
-        auth: Callable[[RouteAuth], EngineAuth] | None = None,
+        parts: Parts,
         *,
         has_cache: bool = True,
         turn: Callable[[], None],
@@ -173,11 +183,11 @@ class RouteMaker:
         found = []
         for index, route in enumerate(settings.routes):
             name = route_name(index, route)
-            engines = tuple(map(upstream, upstreams_of(route)))
+            engines = tuple(map(parts.upstream, upstreams_of(route)))
             # A route that did not change is the same object, and so is an upstream; those of providers may differ.
             known = before.get(id(route))
             if known is None or known[1] != name or known[2] != engines or route.auth is not None:
-                engine_route = _engine_route(settings, index, route, upstream, auth)
+                engine_route = _engine_route(settings, index, route, parts)
                 known = (route, name, engines, engine_route if has_cache else without_cache(engine_route))
             turn()
             made[id(route)] = known  # holds the route, so that nothing else has its id
@@ -186,21 +196,15 @@ class RouteMaker:
         return found
 
 
-def _engine_route(
-    settings: Gateway,
-    index: int,
-    route: Route,
-    upstream: Callable[[str], Upstream],
-    auth: Callable[[RouteAuth], EngineAuth] | None,
-) -> EngineRoute:
-    if route.auth is not None and auth is None:
+def _engine_route(settings: Gateway, index: int, route: Route, parts: Parts) -> EngineRoute:
+    if route.auth is not None and parts.auth is None:
         raise ValueError(f"{route_name(index, route)} asks for authentication, and nobody gives it")
     if route.mirror is not None:
-        return _mirrored(settings, index, route, upstream, auth)
+        return _mirrored(settings, index, route, parts)
     if route.split is not None:
-        return _split_up(settings, index, route, upstream, auth)
+        return _split_up(settings, index, route, parts)
     if route.upstream is None:
-        return _answered_here(settings, index, route, auth)
+        return _answered_here(settings, index, route, parts)
     target = settings.upstreams[route.upstream]
     timeouts, overrides = settings.timeouts, route.timeouts
     body = route.limits.body_bytes
@@ -214,7 +218,7 @@ def _engine_route(
         first_byte = min(first_byte, target.retries.per_try_timeout / 1000)
     return EngineRoute(
         name=route_name(index, route),
-        upstream=upstream(route.upstream),
+        upstream=parts.upstream(route.upstream),
         path=rewritten_path(route),
         host=route.rewrite.host,
         hash_on=tuple((target.hash_on or "client_ip").split(":", 1)),
@@ -228,54 +232,41 @@ def _engine_route(
         retry=_retry(target.retries, route.retry_any_method),
         log=route.access_log,
         limits=limits_of(settings, route),
-        auth=auth(route.auth) if route.auth is not None and auth is not None else None,
+        auth=parts.auth(route.auth) if route.auth is not None and parts.auth is not None else None,
         request_edits=tuple(edits_of(route.request_headers)),
         query_edits=tuple(edits_of(route.request_query)),
         reply_edits=reply_edits(settings, route),
         cors=route.cors.engine() if route.cors else None,
         cache=route.cache.policy() if route.cache else None,
         coding=compress.coding() if compress else None,
+        hooks=parts.hooks(route.hooks) if route.hooks is not None and parts.hooks is not None else None,
     )
 
 
-def _mirrored(
-    settings: Gateway,
-    index: int,
-    route: Route,
-    upstream: Callable[[str], Upstream],
-    auth: Callable[[RouteAuth], EngineAuth] | None,
-) -> EngineRoute:
+def _mirrored(settings: Gateway, index: int, route: Route, parts: Parts) -> EngineRoute:
     """The route as it is without copies; and as it is for them, where nobody is asked who he is or anything stored."""
     assert route.mirror is not None
     same = {"mirror": None, "name": route_name(index, route)}
-    other = {"split": None, "upstream": route.mirror.upstream, "auth": None, "cache": None}
-    copy = _engine_route(settings, index, route.model_copy(update={**same, **other}), upstream, None)
+    other = {"split": None, "upstream": route.mirror.upstream, "auth": None, "cache": None, "hooks": None}
+    copy = _engine_route(settings, index, route.model_copy(update={**same, **other}), parts)
     mirror = Mirror(copy, route.mirror.percent, route.mirror.at_once)
-    return replace(_engine_route(settings, index, route.model_copy(update=same), upstream, auth), mirror=mirror)
+    return replace(_engine_route(settings, index, route.model_copy(update=same), parts), mirror=mirror)
 
 
-def _split_up(
-    settings: Gateway,
-    index: int,
-    route: Route,
-    upstream: Callable[[str], Upstream],
-    auth: Callable[[RouteAuth], EngineAuth] | None,
-) -> EngineRoute:
+def _split_up(settings: Gateway, index: int, route: Route, parts: Parts) -> EngineRoute:
     """The route as it is for one upstream, once for each share; and one that has them all."""
     assert route.split is not None
     same = {"split": None, "name": route_name(index, route)}
 
     def made(name: str) -> EngineRoute:
-        return _engine_route(settings, index, route.model_copy(update={**same, "upstream": name}), upstream, auth)
+        return _engine_route(settings, index, route.model_copy(update={**same, "upstream": name}), parts)
 
     shares = tuple((share.weight, made(share.upstream)) for share in route.split.shares)
     split = Split(shares, tuple(route.split.by.split(":", 1)))
     return replace(shares[0][1], upstream=None, split=split)
 
 
-def _answered_here(
-    settings: Gateway, index: int, route: Route, auth: Callable[[RouteAuth], EngineAuth] | None
-) -> EngineRoute:
+def _answered_here(settings: Gateway, index: int, route: Route, parts: Parts) -> EngineRoute:
     fixed = route.redirect.fixed() if route.redirect else route.respond.fixed() if route.respond else None
     body = route.limits.body_bytes
     return EngineRoute(
@@ -285,7 +276,7 @@ def _answered_here(
         body_bytes_max=settings.limits.body_bytes if body is None else body,
         log=route.access_log,
         limits=limits_of(settings, route),
-        auth=auth(route.auth) if route.auth is not None and auth is not None else None,
+        auth=parts.auth(route.auth) if route.auth is not None and parts.auth is not None else None,
         reply_edits=reply_edits(settings, route),
         cors=route.cors.engine() if route.cors else None,
     )
