@@ -339,6 +339,27 @@ def test_who_asks(start_gateway: Callable[..., Gateway], origin: Origin) -> None
     issuer.close()
 
 
+def test_changes_to_json(start_gateway: Callable[..., Gateway], origin: Origin) -> None:
+    """By settings alone; and beside functions, which see requests before, and answers after them."""
+    gateway = start_gateway(
+        f"hooks: {{folder: {FOLDER}}}\nupstreams: {{u: {{targets: ['{origin.raw.address}']}}}}\nroutes:\n"
+        "  - path: /\n    upstream: u\n    request_json: {remove: /secret, set: {/from: gateway}, max_bytes: 1KB}\n"
+        "    response_json: {project: [/id, /name], rename: {/name: label}}\n"
+        "    hooks: {on_request: 'hook_functions:add_field', on_response: 'hook_functions:sign'}\n"
+    )
+    kind = "Content-Type: application/json"
+    origin.said = answer(b'{"id": 1, "name": "x", "hidden": true}', kind)
+    got = gateway.ask(post("/", b'{"secret": 1, "a": 2}', kind))
+    assert json.loads(origin.asked[0].body) == {"a": 2, "added": "ü", "from": "gateway"}
+    assert json.loads(got.body) == {"id": 1, "label": "x"}
+    assert got["x-signed"] == "200 127.0.0.1"
+    origin.said = answer(b"no json", "Content-Type: text/plain")
+    assert gateway.ask(post("/", b'{"a": 2}', kind)).body == b"no json"
+    origin.said = answer(b"no json", kind)
+    assert gateway.ask(post("/", b'{"a": 2}', kind)).status == 500
+    assert gateway.ask(post("/", b'{"a": "' + b"x" * 2000 + b'"}', kind)).status == 413
+
+
 @pytest.mark.parametrize(
     ("route", "said"),
     [

@@ -13,6 +13,7 @@ from apps.gateway.config_base import Finding
 from apps.gateway.config_changes import check_changes, check_cors, check_parts, check_respond, parts_of
 from apps.gateway.config_compress import check_compress
 from apps.gateway.config_health import check_health, check_retries
+from apps.gateway.config_json import check_json
 from apps.gateway.config_model import Condition, Route, Upstream
 from apps.gateway.config_tls import check_upstream_tls
 from apps.gateway.patterns import regex_parameters, rewrite_parameters, template_parameters
@@ -21,6 +22,19 @@ from apps.yaml_source import Path
 from fastcore.proxy import Part
 
 MATCHERS = ("path", "exact", "template", "regex")
+#: What happens on the way to an upstream and back.
+FOR_UPSTREAMS = (
+    "rewrite",
+    "request_headers",
+    "request_query",
+    "request_json",
+    "response_json",
+    "timeouts",
+    "cache",
+    "mirror",
+    "compress",
+    "hooks",
+)
 ANSWERS = ("upstream", "split", "redirect", "respond")
 
 
@@ -115,11 +129,15 @@ def check_route_changes(index: int, route: Route, providers: Mapping[str, Provid
     yield from check_changes((*at, "response_headers"), route.response_headers, True, usable)
     yield from check_cors((*at, "cors"), route.cors)
     yield from check_compress((*at, "compress"), route.compress)
+    yield from check_json((*at, "request_json"), route.request_json)
+    yield from check_json((*at, "response_json"), route.response_json)
+    if route.response_json is not None and route.cache is not None:
+        yield (*at, "response_json"), "answers out of the cache come from no target: the route cannot have both"
     yield from check_respond((*at, "respond"), route.respond)
     if route.redirect is not None:
         yield from check_parts((*at, "redirect", "to"), parts_of(route.redirect.to), False, usable)
     if route.upstream is None and route.split is None:
-        for key in ("rewrite", "request_headers", "request_query", "timeouts", "cache", "mirror", "compress", "hooks"):
+        for key in FOR_UPSTREAMS:
             if key in route.model_fields_set:
                 yield (*at, key), f"{key} has no effect without an upstream"
 

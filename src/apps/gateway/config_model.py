@@ -35,6 +35,7 @@ from apps.gateway.config_compress import CompressOrSwitch
 from apps.gateway.config_health import AdaptiveOrTrue, Breaker, HealthCheck, Outlier, Percent, Retries, Status
 from apps.gateway.config_hooks import Hooks, HookSettings
 from apps.gateway.config_http2 import Http2, Http2OrSwitch
+from apps.gateway.config_json import JsonChanges
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
 from apps.gateway.config_reload import Reload
 from apps.gateway.config_statsd import Statsd
@@ -338,6 +339,10 @@ class Route(Section):
     """Several upstreams, each with its share of the traffic: a list of shares, or a mapping."""
     mirror: Annotated[Mirror, short_for("upstream")] | None = None
     """Send copies of the requests to another upstream as well, whose answers nobody waits for."""
+    request_json: JsonChanges | None = None
+    """Changes to JSON bodies before requests are sent on."""
+    response_json: JsonChanges | None = None
+    """Changes to JSON bodies of targets' answers."""
     hooks: Hooks | None = None
     """Python functions of your own that see requests and answers on their way."""
     redirect: RedirectOrText | None = None

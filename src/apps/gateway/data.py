@@ -237,7 +237,7 @@ class DataPlane:
                 Parts(
                     lambda name: members[name].engine,
                     self.auth.route if self.auth else None,
-                    lambda hooks: self._hook_runner(settings).route(hooks),
+                    lambda route: self._hook_runner(settings).route(route),
                 ),
                 has_cache=self.cache is not None,
                 turn=turn,

@@ -10,6 +10,9 @@ import gevent
 import gevent.event
 
 from apps.gateway.config_hooks import Hooks, HookSettings, find
+from apps.gateway.config_json import JsonChanges
+from apps.gateway.config_model import Route
+from apps.gateway.json_changes import JsonEditor
 from fastcore import proxy as engine
 from fastcore.hooks import Answer, Request, Response
 from fastcore.metrics import Metrics
@@ -17,6 +20,9 @@ from fastcore.proxy import HookCall, Proxy, RouteHooks
 from fastcore.reactor import Reactor
 
 log = logging.getLogger("fastcore.gateway")
+
+
+Step = tuple[str, Callable[[Any], Any]]
 
 
 class TooLong(Exception):
@@ -27,7 +33,7 @@ class TooLong(Exception):
 class Function:
     name: str
     seconds: float
-    call: Callable[[Any], Any]
+    steps: list[Callable[[Any], Any]]
 
 
 class HookRunner:
@@ -36,7 +42,8 @@ class HookRunner:
     def __init__(self, settings: HookSettings, reactor: Reactor, proxy: Proxy, metrics: Metrics, prefix: str):
         self._folder = settings.folder
         self._functions: list[Function] = []
-        self._numbers: dict[tuple[str, float], int] = {}
+        self._numbers: dict[tuple[tuple[Callable[[Any], Any], ...], int], int] = {}
+        self._editors: dict[str, JsonEditor] = {}
         self._failures = {
             why: metrics.counter(f"{prefix}_hook_failures", "Calls of functions that failed", reason=why)
             for why in ("raised", "timeout")
@@ -49,22 +56,39 @@ class HookRunner:
     def stop(self) -> None:
         self._greenlet.kill(block=False)
 
-    def route(self, hooks: Hooks) -> RouteHooks:
-        """Raises ValueError when a function cannot be found."""
+    def route(self, route: Route) -> RouteHooks | None:
+        """None: nothing of this route is done in Python. Raises ValueError when a function cannot be found."""
+        hooks, requests, responses = route.hooks or Hooks(), route.request_json, route.response_json
+        first, last = self._steps(hooks.on_request), self._steps(hooks.on_response)
+        if requests is not None:
+            first.append(("request_json", self._editor(requests).request))
+        if responses is not None:
+            last.insert(0, ("response_json", self._editor(responses).response))
+        if not first and not last:
+            return None
         return RouteHooks(
-            request=self._number(hooks.on_request, hooks.timeout),
-            response=self._number(hooks.on_response, hooks.timeout),
-            request_body=hooks.request_body,
-            response_body=hooks.response_body,
+            request=self._number(first, hooks.timeout),
+            response=self._number(last, hooks.timeout),
+            request_body=max(hooks.request_body, requests.max_bytes if requests else 0),
+            response_body=max(hooks.response_body, responses.max_bytes if responses else 0),
             passes=hooks.on_failure == "pass",
         )
 
-    def _number(self, name: str | None, timeout: int) -> int | None:
-        if name is None:
+    def _steps(self, name: str | None) -> list[Step]:
+        return [(name, find(name, self._folder))] if name is not None else []
+
+    def _editor(self, changes: JsonChanges) -> JsonEditor:
+        """The same for the same changes, whichever route and configuration they are of."""
+        return self._editors.setdefault(changes.model_dump_json(), JsonEditor(changes))
+
+    def _number(self, steps: list[Step], timeout: int) -> int | None:
+        """Functions are few and routes may be many: the same ones have the same number."""
+        if not steps:
             return None
-        key = name, timeout / 1000
+        key = (tuple(step for _, step in steps), timeout)
         if key not in self._numbers:
-            self._functions.append(Function(name, timeout / 1000, find(name, self._folder)))
+            names = ", ".join(name for name, _ in steps)
+            self._functions.append(Function(names, timeout / 1000, [step for _, step in steps]))
             self._numbers[key] = len(self._functions) - 1
         return self._numbers[key]
 
@@ -94,12 +118,14 @@ class HookRunner:
     def _settle(self, function: Function, call: HookCall) -> None:
         make = Response if call.response else Request
         message = make(call.head, call.body, client=call.client, user=call.subject.decode("latin-1") or None)
-        returned = function.call(message)
-        if isinstance(returned, Answer) and not call.response:
-            call.answer(returned.text(), returned.body)
-        elif returned is not None:
-            raise TypeError(f"{function.name} returned {type(returned).__name__}; a function changes what it is given")
-        elif message.changed:
+        for step in function.steps:
+            returned = step(message)
+            if isinstance(returned, Answer) and not call.response:
+                call.answer(returned.text(), returned.body)
+                return
+            if returned is not None:
+                raise TypeError(f"it returned {type(returned).__name__}; a function changes what it is given")
+        if message.changed:
             call.change(message.text(), (call.body is not None and message.body) or b"")
         else:
             call.go_on()

@@ -11,7 +11,6 @@ from typing import Any
 from apps.gateway.config_auth import RouteAuth
 from apps.gateway.config_changes import edits_of
 from apps.gateway.config_health import Retries, numbers
-from apps.gateway.config_hooks import Hooks
 from apps.gateway.config_model import Condition, Gateway, Rewrite, Route
 from apps.yaml_source import Path
 from fastcore import regex
@@ -150,7 +149,7 @@ class Parts:
 
     upstream: Callable[[str], Upstream]
     auth: Callable[[RouteAuth], EngineAuth] | None = None
-    hooks: Callable[[Hooks], EngineHooks] | None = None
+    hooks: Callable[[Route], EngineHooks | None] | None = None
 
 
 class RouteMaker:
@@ -239,15 +238,23 @@ def _engine_route(settings: Gateway, index: int, route: Route, parts: Parts) -> 
         cors=route.cors.engine() if route.cors else None,
         cache=route.cache.policy() if route.cache else None,
         coding=compress.coding() if compress else None,
-        hooks=parts.hooks(route.hooks) if route.hooks is not None and parts.hooks is not None else None,
+        hooks=parts.hooks(route) if parts.hooks is not None and _has_functions(route) else None,
     )
+
+
+#: What is done with a request or an answer in Python.
+NO_FUNCTIONS = {"hooks": None, "request_json": None, "response_json": None}
+
+
+def _has_functions(route: Route) -> bool:
+    return any(getattr(route, key) is not None for key in NO_FUNCTIONS)
 
 
 def _mirrored(settings: Gateway, index: int, route: Route, parts: Parts) -> EngineRoute:
     """The route as it is without copies; and as it is for them, where nobody is asked who he is or anything stored."""
     assert route.mirror is not None
     same = {"mirror": None, "name": route_name(index, route)}
-    other = {"split": None, "upstream": route.mirror.upstream, "auth": None, "cache": None, "hooks": None}
+    other = {"split": None, "upstream": route.mirror.upstream, "auth": None, "cache": None, **NO_FUNCTIONS}
     copy = _engine_route(settings, index, route.model_copy(update={**same, **other}), parts)
     mirror = Mirror(copy, route.mirror.percent, route.mirror.at_once)
     return replace(_engine_route(settings, index, route.model_copy(update=same), parts), mirror=mirror)
