@@ -4,6 +4,7 @@ gateway counted is what the clients saw. FASTCORE_SOAK_SECONDS (3) says how long
 
 import collections
 import contextlib
+import gzip
 import hashlib
 import os
 import random
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from http2_frames import Client as Http2Client
 from servers import EndOfStream, Gateway, RawUpstream, Wire, children, eventually, get
 
 from endurance import SOAK_SECONDS, SOAK_TIMEOUT
@@ -25,6 +27,7 @@ LARGE = bytes(range(256)) * 800
 GROWTH_MAX = 16 << 20
 SETTINGS = """
 cache: {{memory: 8MB}}
+hooks: {{folder: {folder}}}
 timeouts: {{drain: 5s}}
 upstreams: {{u: {{targets: ["{address}"], keepalive: 16}}}}
 rate_limits:
@@ -41,6 +44,10 @@ routes:
   - {{name: limited, path: /limited, upstream: u, rate_limits: shared}}
   - {{name: few, path: /few, upstream: u, rate_limits: few}}
   - {{name: known, path: /known, upstream: u, auth: {{providers: machines}}}}
+  - {{name: packed, path: /packed, upstream: u, compress: {{br: -1, gzip: 1}}}}
+  - {{name: mirrored, path: /mirrored, upstream: u, mirror: u}}
+  - {{name: hooked, path: /hooked, upstream: u, hooks: {{on_request: "hook_functions:look", request_body: 1MB, on_response: "hook_functions:sign"}}}}
+  - {{name: many, path: /many, upstream: u}}
   - {{name: tunnel, path: /tunnel, upstream: u}}
   - {{name: left, path: /left, upstream: u}}
 """
@@ -56,8 +63,8 @@ def origin(wire: Wire) -> None:
             wire.send(b"HTTP/1.1 101 Go on\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
             wire.send(wire.read(4))
             return
-        body = LARGE if path == "/large" else request.body or path.encode()
-        fields = "Cache-Control: max-age=1\r\n" if path.startswith("/cached") else ""
+        body = LARGE if path in ("/large", "/packed") else request.body or path.encode()
+        fields = "Cache-Control: max-age=1\r\n" if path.startswith("/cached") else "Content-Type: text/plain\r\n"
         if path == "/large":
             wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
         else:
@@ -68,6 +75,12 @@ def chunked(path: str, body: bytes) -> bytes:
     head = f"POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     pieces = [body[at : at + 3000] for at in range(0, len(body), 3000)]
     return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+KINDS = (
+    *("plain", "echo", "large", "cached", "limited", "few", "known", "tunnel", "left"),
+    *("packed", "mirrored", "hooked", "many"),
+)
 
 
 class Client(threading.Thread):
@@ -86,9 +99,7 @@ class Client(threading.Thread):
         wire, kind = None, ""
         try:
             while not self.over.is_set():
-                kind = self.rng.choice(
-                    ["plain", "echo", "large", "cached", "limited", "few", "known", "tunnel", "left"]
-                )
+                kind = self.rng.choice(KINDS)
                 try:
                     wire = wire or self.gateway.connect()
                 except ConnectionError:
@@ -145,6 +156,33 @@ class Client(threading.Thread):
         assert (answer.status, answer.body) == (200, LARGE), answer.start
         return answer.status
 
+    def packed(self, wire: Wire) -> int:
+        wire.send(get("/packed", "Accept-Encoding: gzip"))
+        answer = wire.read_response()
+        assert (answer.status, answer["content-encoding"]) == (200, "gzip"), answer.start
+        assert gzip.decompress(answer.body) == LARGE
+        return answer.status
+
+    def mirrored(self, wire: Wire) -> int:
+        return self._ask(wire, f"/mirrored/{self.rng.randrange(1000)}")
+
+    def hooked(self, wire: Wire) -> int:
+        body = self.rng.randbytes(self.rng.randrange(1, 20000))
+        wire.send(chunked("/hooked", body))
+        answer = wire.read_response()
+        assert (answer.status, answer.body, answer["x-signed"]) == (200, body, "200 127.0.0.1"), answer.start
+        return answer.status
+
+    def many(self, _wire: Wire) -> int:
+        """Over HTTP/2, on a connection of its own."""
+        with Http2Client(self.gateway.connect()) as client:
+            path = f"/many/{self.rng.randrange(1000)}"
+            answer = client.get(path)
+            if answer.reset is not None:
+                raise ConnectionResetError
+            assert (answer.status, answer.body) == (200, path.encode())
+            return answer.status
+
     def tunnel(self, wire: Wire) -> int:
         wire.send(get("/tunnel", "Connection: upgrade", "Upgrade: echo"))
         assert wire.read_head().status == 101
@@ -192,7 +230,8 @@ def test_killed_workers_under_mixed_load(
 ) -> None:
     upstream = make_upstream().serve(origin)
     digest = hashlib.sha256(KEY.encode()).hexdigest()
-    gateway = start_gateway(SETTINGS.format(address=upstream.address, digest=digest), workers=WORKERS)
+    text = SETTINGS.format(address=upstream.address, digest=digest, folder=Path(__file__).parent)
+    gateway = start_gateway(text, workers=WORKERS)
     master = gateway.process.pid
     eventually(lambda: all_there(gateway), "all workers there")
     over = threading.Event()
@@ -230,6 +269,6 @@ def test_killed_workers_under_mixed_load(
     assert gateway.resident(master) - held[1] < GROWTH_MAX
     assert segments_of(master) == segments, "no memory of the dead"
     final = Client(gateway, 99, over)
-    for kind in ("plain", "cached", "limited", "few", "known", "echo", "large", "tunnel"):
+    for kind in set(KINDS) - {"left"}:
         with gateway.connect() as wire:
             assert getattr(final, kind)(wire) in (101, 200), kind
