@@ -99,13 +99,6 @@ fc_transport *fc_h2_transport(fc_h2_stream *s, fc_conn *conn)
     return &s->base;
 }
 
-fc_h2 *fc_h2_of(const fc_h2_stream *s) { return s->h2; }
-
-fc_conn *fc_h2_ground(const fc_conn *c)
-{
-    return c->transport && c->transport->ops == &transport_ops && of(c)->h2 ? of(c)->h2->conn : NULL;
-}
-
 bool fc_h2_refused(const fc_conn *c)
 {
     return c->transport && c->transport->ops == &transport_ops && of(c)->error == -ECONNREFUSED;
@@ -410,7 +403,7 @@ static const char *transport_trouble(const fc_conn *c) { return stream_trouble(o
 
 static fc_slice stream_certificate(fc_conn *c)
 {
-    fc_conn *ground = fc_h2_ground(c);
+    fc_conn *ground = of(c)->h2 ? of(c)->h2->conn : NULL;
     return ground && ground->transport ? ground->transport->ops->certificate(ground) : (fc_slice){NULL, 0};
 }
 

@@ -73,11 +73,6 @@ cdef class HookCall:
         return self.call
 
     @property
-    def abandoned(self):
-        """Nobody waits for it any more."""
-        return self.call is not NULL and self.call.owner is NULL
-
-    @property
     def function(self):
         return self.waiting().function
 

@@ -102,11 +102,8 @@ bool fc_h2_is_connected(const fc_h2 *h2);
 void fc_h2_give_up(fc_h2 *h2, int error, const char *why);
 /* Put an fc_conn on a stream: REQUIRES that it has none yet. */
 fc_transport *fc_h2_transport(fc_h2_stream *stream, fc_conn *conn);
-fc_h2 *fc_h2_of(const fc_h2_stream *stream);
 /* Of a connection that is a stream and was reset: the peer has not looked at the request (REFUSED_STREAM, or GOAWAY before
  * it), so that it may be sent again whatever it asks for (RFC 9113 8.7). */
 bool fc_h2_refused(const fc_conn *c);
-/* Of a transport that is a stream: the session's connection; NULL: it is none, or its session has gone. */
-fc_conn *fc_h2_ground(const fc_conn *c);
 
 #endif
