@@ -78,6 +78,7 @@ def test_the_dashboard_is_laid_out() -> None:
 SETTINGS = """\
 access_log: {log}
 cache: {{memory: 16MB}}
+hooks: {{folder: '{folder}'}}
 tls: {{listen: ['127.0.0.1:{tls}'], certificates: [{{file: {pem}, key: {key}}}]}}
 tracing: {{export: 'http://127.0.0.1:{none}/v1/traces', sample: 1}}
 auth: {{providers: {{main: {{jwt: {{issuer: '{issuer}', audience: api, jwks_url: '{url}'}}}}}}}}
@@ -94,6 +95,7 @@ upstreams:
 routes:
   - {{name: kept, path: /kept, upstream: u, cache: true}}
   - {{name: asked, path: /asked, upstream: u, auth: main}}
+  - {{name: hooked, path: /hooked, upstream: u, hooks: {{on_request: 'hook_functions:look'}}}}
   - {{name: all, path: /, upstream: u}}
 """
 
@@ -115,6 +117,7 @@ def exposition(start_gateway: Callable[..., Gateway], issuer: Issuer, tmp_path: 
             issuer=ISSUER,
             url=issuer.url,
             address=target.address,
+            folder=Path(__file__).parent,
         )
     )
     for path in ("/", "/kept", "/asked"):
