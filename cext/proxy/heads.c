@@ -487,7 +487,9 @@ static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head
             continue;
         if (encoded && exchange_encode_changes(at(base, f->name)))
             continue;
-        if (encoded && is_strong_etag(base, f))
+        fc_slice renamed;
+        bool weak = encoded && is_strong_etag(base, f);
+        if (weak && (!edits || exchange_edit(edits, at(base, f->name), seen, &renamed) == FC_FATE_KEEP))
             put_weak(out, base, f);
         else if (edits)
             put_edited(out, base, f, edits, seen);

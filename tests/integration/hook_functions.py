@@ -1,9 +1,8 @@
 """Functions that test_gateway_hooks.py puts on the way of requests and answers."""
 
-import time
 from typing import Any
 
-import gevent
+from gevent import event, socket
 
 from fastcore.hooks import Answer, Request, Response
 
@@ -59,15 +58,14 @@ def fail(message: Any) -> None:
 
 
 def wait(message: Any) -> None:
-    gevent.sleep(30)
+    """For what never comes."""
+    event.Event().wait()
 
 
 def pause(message: Any) -> None:
-    gevent.sleep(0.3)
-
-
-def work(message: Any) -> None:
-    time.sleep(0.05)
+    """Until the test, which listens at X-Gate, closes the connection."""
+    with socket.create_connection(("127.0.0.1", int(message.headers["X-Gate"]))) as gate:
+        gate.recv(1)
 
 
 def ask_for_body(message: Any) -> None:

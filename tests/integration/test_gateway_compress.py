@@ -25,6 +25,7 @@ routes:
   - {{path: /off, upstream: u, compress: false}}
   - {{path: /gzip, upstream: u, compress: {{br: -1}}}}
   - {{path: /json, upstream: u, compress: {{types: [application/json], min_bytes: 10}}}}
+  - {{path: /bare, upstream: u, response_headers: {{remove: [ETag]}}}}
   - {{path: /cached, upstream: u, cache: {{default_ttl: 1m}}}}
   - {{path: /, upstream: u}}
 """
@@ -172,6 +173,7 @@ def test_what_does_not_hold_for_other_bytes(gateway: Gateway, origin: Origin) ->
     assert got.fields.all("vary") == ["Accept", "Accept-Encoding"]
     got = ask(gateway, "")
     assert (got["etag"], got["accept-ranges"]) == ('"v1"', "bytes")
+    assert ask(gateway, path="/bare")["etag"] is None  # what the route says of it holds all the same
     origin.said = answer(TEXT, *PAGE, 'ETag: W/"v1"')
     assert ask(gateway)["etag"] == 'W/"v1"'
 

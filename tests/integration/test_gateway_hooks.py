@@ -2,7 +2,7 @@
 
 import json
 import os
-import threading
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from http2_frames import Client, request
 from issuers import ISSUER, Issuer, bearer, made
-from servers import Gateway, Message, RawUpstream, Wire, answer, eventually, get
+from servers import SECONDS, Gateway, Message, RawUpstream, Wire, answer, eventually, get
 
 from apps.gateway.config import load_settings
 
@@ -259,32 +259,48 @@ def test_the_time_they_have(gateway: Gateway, origin: Origin) -> None:
     eventually(lambda: gateway.figures()['hook_failures_total{reason="timeout"}'] == before + 1)
 
 
-def test_who_waits_holds_up_nobody(gateway: Gateway) -> None:
+@pytest.fixture
+def gate() -> Iterator[socket.socket]:
+    """Where hook_functions.pause calls; it goes on when its connection is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(SECONDS)
+        yield listener
+
+
+def at_gate(gate: socket.socket) -> str:
+    return f"X-Gate: {gate.getsockname()[1]}"
+
+
+def test_who_waits_holds_up_nobody(gateway: Gateway, origin: Origin, gate: socket.socket) -> None:
     """Calls that wait are greenlets side by side; other routes do not notice them."""
+    origin.said = answer(b"ok", at_gate(gate))
     with gateway.connect() as one, gateway.connect() as two, gateway.connect() as plain:
-        began = time.monotonic()
-        one.send(get("/pause/"))
+        one.send(get("/pause/", at_gate(gate)))
         two.send(get("/pause-answer/"))
-        plain.send(get("/plain"))
-        assert plain.read_response().status == 200
-        assert time.monotonic() - began < 0.3
+        with gate.accept()[0], gate.accept()[0]:  # both wait
+            plain.send(get("/plain"))
+            assert plain.read_response().status == 200
+            assert one.received == two.received == b""
         assert one.read_response().status == two.read_response().status == 200
 
 
 @pytest.mark.parametrize("path", ["pause", "pause-answer", "look"])
-def test_clients_that_go(gateway: Gateway, origin: Origin, path: str) -> None:
+def test_clients_that_go(gateway: Gateway, origin: Origin, gate: socket.socket, path: str) -> None:
+    origin.said = answer(b"ok", at_gate(gate))
     with gateway.connect() as wire:
         if path == "look":
             wire.send(get("/look/", "Content-Length: 100", method="POST") + b"half")
+            wire.reset()
         else:
-            wire.send(get(f"/{path}/"))
-            eventually(lambda: path == "pause" or len(origin.asked) == 1)
-        wire.reset()
+            wire.send(get(f"/{path}/", at_gate(gate)))
+            with gate.accept()[0]:
+                wire.reset()
+                gateway.quiet()
     gateway.quiet()
     assert gateway.ask(get("/plain")).status == 200
 
 
-def test_targets_that_go(start_gateway: Callable[..., Gateway], make_upstream: Any) -> None:
+def test_targets_that_go(start_gateway: Callable[..., Gateway], make_upstream: Any, gate: socket.socket) -> None:
     """While a function looks at the head of their answer: what came is sent, and the missing end is seen."""
     upstream = make_upstream()
     gateway = start_gateway(
@@ -295,7 +311,10 @@ def test_targets_that_go(start_gateway: Callable[..., Gateway], make_upstream: A
         wire.send(get())
         with upstream.accept() as target:
             target.read_request()
-            target.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            head = f"HTTP/1.1 200 OK\r\n{at_gate(gate)}\r\nContent-Length: 100\r\n\r\n"
+            target.send(head.encode() + b"half")
+            function = gate.accept()[0]
+        function.close()
         assert wire.read_head().status == 200
         assert wire.read(4) == b"half"
         assert wire.was_reset()
@@ -311,19 +330,22 @@ def test_routes_without_functions_never_enter_the_interpreter(gateway: Gateway) 
     eventually(lambda: gateway.figures()["hook_calls_total"] == before + 2)
 
 
-def test_no_more_at_once_than_allowed(start_gateway: Callable[..., Gateway], origin: Origin) -> None:
+def test_no_more_at_once_than_allowed(
+    start_gateway: Callable[..., Gateway], origin: Origin, gate: socket.socket
+) -> None:
     gateway = start_gateway(
         f"hooks: {{folder: {FOLDER}, waiting: 2}}\nupstreams: {{u: {{targets: ['{origin.raw.address}']}}}}\n"
         "routes: [{path: /, upstream: u, hooks: {on_request: 'hook_functions:pause'}}]\n"
     )
-    statuses: list[int] = []
-    threads = [threading.Thread(target=lambda: statuses.append(gateway.ask(get()).status)) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(set(statuses)) == [200, 503] and statuses.count(200) >= 2
-    assert gateway.ask(get()).status == 200
+    with gateway.connect() as one, gateway.connect() as two:
+        for wire in (one, two):
+            wire.send(get("/", at_gate(gate)))
+        with gate.accept()[0], gate.accept()[0]:
+            assert gateway.ask(get("/", at_gate(gate))).status == 503
+        assert one.read_response().status == two.read_response().status == 200
+        one.send(get("/", at_gate(gate)))
+        gate.accept()[0].close()
+        assert one.read_response().status == 200
 
 
 def test_who_asks(start_gateway: Callable[..., Gateway], origin: Origin) -> None:
