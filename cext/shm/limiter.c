@@ -316,6 +316,32 @@ bool fc_limiter_reset(const fc_limiter *l, uint64_t print, uint64_t now_ns)
     }
 }
 
+bool fc_limiter_update(fc_limiter *l, uint64_t print, uint64_t now_ns, uint64_t (*next)(uint64_t word, void *ctx),
+                       void *ctx)
+{
+    window w = window_of(l, print);
+    for (;;) {
+        uint64_t word;
+        fc_limiter_entry *e = find(&w, print, &word, true);
+        if (e && word & CLAIM) {
+            complete(&w, print, e, word);
+            continue;
+        }
+        uint64_t new = next(e ? word : 0, ctx);
+        if (new == (e ? word : 0) || (e && swap_state(e, word, new)))
+            return true;
+        if (e)
+            continue;
+        outcome what = insert(l, &w, print, now_ns, new);
+        if (what == DONE)
+            return true;
+        if (what == FULL) {
+            __atomic_fetch_add(&l->full, 1, __ATOMIC_RELAXED);
+            return false;
+        }
+    }
+}
+
 void fc_limiter_count(const fc_limiter *l, uint64_t now_ns, fc_limiter_counts *counts)
 {
     *counts = (fc_limiter_counts){.entries = (l->mask + 1) * WAYS};

@@ -1,4 +1,5 @@
 #include "fc/limiter.h"
+#include "fc/allowance.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -416,6 +417,88 @@ static void test_rivals(void)
         }
 }
 
+/* ---- units that another counts */
+
+static void test_allowances(void)
+{
+    fc_limiter l = table(64, FC_LIMITER_FULL_OPEN);
+    uint64_t left, until, end = NOW + S, now = NOW;
+    CHECK(fc_allowance_take(&l, 7, now, 1, &left, &until) == FC_ALLOWANCE_NONE);
+    CHECK(fc_allowance_grant(&l, 7, now, 5, end));
+    CHECK(fc_allowance_take(&l, 7, now, 2, &left, &until) == FC_ALLOWANCE_TAKEN && left == 3);
+    CHECK(until <= end && until > end - (1u << FC_ALLOWANCE_BITS));
+    CHECK(fc_allowance_take(&l, 7, now, 4, &left, &until) == FC_ALLOWANCE_NONE);
+    CHECK(fc_allowance_take(&l, 8, now, 1, &left, &until) == FC_ALLOWANCE_NONE);
+    fc_allowance_give_back(&l, 7, now, 2);
+    CHECK(fc_allowance_take(&l, 7, now, 5, &left, &until) == FC_ALLOWANCE_TAKEN && left == 0);
+
+    /* more units keep the earlier end */
+    CHECK(fc_allowance_grant(&l, 7, now, 1, end) && fc_allowance_grant(&l, 7, now, 2, end + S));
+    CHECK(fc_allowance_take(&l, 7, end, 1, &left, &until) == FC_ALLOWANCE_NONE);
+    CHECK(fc_allowance_take(&l, 7, now, 3, &left, &until) == FC_ALLOWANCE_TAKEN);
+    CHECK(fc_allowance_grant(&l, 7, now, 2, end + S));
+    CHECK(fc_allowance_take(&l, 7, end, 1, &left, &until) == FC_ALLOWANCE_TAKEN && left == 1);
+
+    /* what is over is lost, also what comes back late; it is room for others */
+    fc_allowance_give_back(&l, 7, end + S, 1);
+    CHECK(fc_allowance_take(&l, 7, end + S, 1, &left, &until) == FC_ALLOWANCE_NONE);
+
+    /* a refusal does not take units away, and units end it */
+    now = end + S;
+    CHECK(fc_allowance_grant(&l, 7, now, 1, now + S));
+    fc_allowance_refuse(&l, 7, now, now + S);
+    CHECK(fc_allowance_take(&l, 7, now, 1, &left, &until) == FC_ALLOWANCE_TAKEN);
+    fc_allowance_refuse(&l, 7, now, now + S);
+    CHECK(fc_allowance_take(&l, 7, now, 1, &left, &until) == FC_ALLOWANCE_REFUSED && until > now);
+    fc_allowance_give_back(&l, 7, now, 1);
+    CHECK(fc_allowance_take(&l, 7, now, 1, &left, &until) == FC_ALLOWANCE_REFUSED);
+    CHECK(fc_allowance_take(&l, 7, now + S, 1, &left, &until) == FC_ALLOWANCE_NONE);
+    CHECK(fc_allowance_grant(&l, 7, now, 1, now + S));
+    CHECK(fc_allowance_take(&l, 7, now, 1, &left, &until) == FC_ALLOWANCE_TAKEN);
+
+    CHECK(fc_allowance_grant(&l, 9, now, UINT64_MAX / 2, now + S));
+    CHECK(fc_allowance_take(&l, 9, now, 1, &left, &until) == FC_ALLOWANCE_TAKEN && left == FC_ALLOWANCE_UNITS_MAX - 1);
+    drop(&l);
+}
+
+#define USERS 4
+#define GRANTS 20000u
+
+static void *use_up(void *ctx)
+{
+    fc_limiter *l = ctx;
+    uint64_t left, until, taken = 0;
+    for (uint32_t i = 0; i < GRANTS; i++) {
+        fc_allowance_grant(l, 7, NOW, 3, NOW + S);
+        for (uint32_t k = 0; k < 3; k++)
+            taken += fc_allowance_take(l, 7, NOW, 1, &left, &until) == FC_ALLOWANCE_TAKEN;
+        if (i % 5 == 0 && taken) {
+            fc_allowance_give_back(l, 7, NOW, 1);
+            taken--;
+        }
+    }
+    return (void *)(uintptr_t)taken;
+}
+
+/* Threads grant and use: nothing is used twice, nothing is lost. */
+static void test_allowances_are_used_once(void)
+{
+    fc_limiter l = table(64, FC_LIMITER_FULL_OPEN);
+    pthread_t threads[USERS];
+    uint64_t total = 0, left, until;
+    for (int i = 0; i < USERS; i++)
+        pthread_create(&threads[i], NULL, use_up, &l);
+    for (int i = 0; i < USERS; i++) {
+        void *taken;
+        pthread_join(threads[i], &taken);
+        total += (uintptr_t)taken;
+    }
+    while (fc_allowance_take(&l, 7, NOW, 1, &left, &until) == FC_ALLOWANCE_TAKEN)
+        total++;
+    CHECK(total == (uint64_t)USERS * GRANTS * 3);
+    drop(&l);
+}
+
 int main(void)
 {
     test_init();
@@ -432,5 +515,7 @@ int main(void)
     test_killed_at_every_instruction();
     test_abandoned_claims();
     test_rivals();
+    test_allowances();
+    test_allowances_are_used_once();
     return check_done("test_limiter");
 }

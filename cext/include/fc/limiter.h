@@ -111,6 +111,10 @@ bool fc_limiter_hit_all(fc_limiter_limit *limits, uint32_t n, uint64_t now_ns);
 void fc_limiter_refund(const fc_limiter *l, const fc_gcra *quota, uint64_t print, uint64_t cost);
 /* Forgets the key's state and frees its entry. True if the state was not in the past. */
 bool fc_limiter_reset(const fc_limiter *l, uint64_t print, uint64_t now_ns);
+/* For words that mean something else (fc/allowance.h), in a table of their own: the key's becomes what `next` makes of it
+ * (0: there is none), and `next` may be called again when another was quicker. False: no room for it. */
+bool fc_limiter_update(fc_limiter *l, uint64_t print, uint64_t now_ns, uint64_t (*next)(uint64_t word, void *ctx),
+                       void *ctx);
 /* Looks at the whole table. */
 void fc_limiter_count(const fc_limiter *l, uint64_t now_ns, fc_limiter_counts *counts);
 
