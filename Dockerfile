@@ -4,7 +4,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev z
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN python -m venv /opt/fastcore && /opt/fastcore/bin/pip install --no-cache-dir .
+RUN python -m venv /opt/fastcore && /opt/fastcore/bin/pip install --no-cache-dir '.[redis]'
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends zlib1g libssl3 libnghttp2-14 libbrotli1 \

@@ -110,6 +110,10 @@ static void on_total(fc_timer *timer, void *ctx)
                        "Retry-After: 1\r\n");
         return;
     }
+    if (ex->state == EX_QUOTA) { /* nor here */
+        problem_answer(ex, PROBLEM_TOTAL_TIMEOUT, "to know what its limits say took longer than its route allows", NULL);
+        return;
+    }
     exchange_fail(ex, PROBLEM_TOTAL_TIMEOUT, "the exchange took longer than its route allows", NULL);
 }
 
@@ -330,8 +334,6 @@ void exchange_send_built(fc_exchange *ex)
 /* Nothing stands in the way any more. */
 static void forward(fc_exchange *ex, const fc_router_match *match)
 {
-    if (ex->route->limits && !exchange_limit(ex, true))
-        return;
     if (ex->route->fixed) {
         exchange_answer_fixed(ex, match);
         return;
@@ -341,6 +343,20 @@ static void forward(fc_exchange *ex, const fc_router_match *match)
         ex->route = exchange_split(ex);
     if (!ex->route->cache || exchange_cache_look(ex, match) == CACHE_FORWARD)
         send_on(ex, match);
+}
+
+/* Who asks is known. */
+static void identified(fc_exchange *ex, const fc_router_match *match)
+{
+    if (!ex->route->limits || exchange_limit(ex, true))
+        forward(ex, match);
+}
+
+/* Within the limits that need not know who asks. */
+static void enter(fc_exchange *ex, const fc_router_match *match)
+{
+    if (!ex->route->auth || exchange_authenticate(ex))
+        identified(ex, match);
 }
 
 /* What the router found lay in its scratch, which other requests have used meanwhile. The table is the same, so is the
@@ -355,7 +371,9 @@ static void again(fc_exchange *ex, void (*then)(fc_exchange *ex, const fc_router
         answer_unrouted(ex, answer, &match);
 }
 
-void exchange_go_on(fc_exchange *ex) { again(ex, forward); }
+void exchange_enter(fc_exchange *ex) { again(ex, enter); }
+void exchange_go_on(fc_exchange *ex) { again(ex, identified); }
+void exchange_admitted(fc_exchange *ex) { again(ex, forward); }
 void exchange_send_on(fc_exchange *ex) { again(ex, send_on); }
 
 /* A preflight belongs to the route that would take the request it announces. True: answered. */
@@ -407,8 +425,6 @@ static void on_request(fc_http_req *req)
         problem_answer(ex, PROBLEM_BODY_TOO_LARGE, "the request body is larger than this route accepts", NULL);
         return;
     }
-    if (ex->route->limits && !exchange_limit(ex, false))
-        return;
     ex->upgrade = may_upgrade(req);
     ex->request_chunked = head->framing == FC_BODY_CHUNKED;
     uint32_t total_ms = ex->route->total_ms, own_ms = ex->grpc ? exchange_grpc_timeout(req) : 0;
@@ -416,9 +432,8 @@ static void on_request(fc_http_req *req)
         total_ms = own_ms;
     if (total_ms)
         fc_loop_timer(proxy->server.loop, &ex->total, fc_loop_now_ms(proxy->server.loop) + total_ms);
-    if (ex->route->auth && !exchange_authenticate(ex))
-        return;
-    forward(ex, &match);
+    if (!ex->route->limits || exchange_limit(ex, false))
+        enter(ex, &match);
 }
 
 const fc_http_ops exchange_http_ops = {

@@ -9,7 +9,7 @@
 /* An X-Request-Id of a trusted proxy is taken up to this length; UUIDs and ULIDs are shorter. */
 #define FC_REQUEST_ID_MAX 64
 
-enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_CACHE_WAIT, EX_CACHED, EX_HOOK, EX_LEASE, EX_AWAIT, EX_RELAY, EX_TUNNEL };
+enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_QUOTA, EX_CACHE_WAIT, EX_CACHED, EX_HOOK, EX_LEASE, EX_AWAIT, EX_RELAY, EX_TUNNEL };
 
 struct fc_exchange {
     fc_lease lease;
@@ -300,7 +300,8 @@ static inline void exchange_answer_fields(const fc_exchange *ex, uint64_t seen, 
 
 /* --- limit.c: the route's limits (fc/limit.h) -------------------------------------------------------------------- */
 
-/* Those that need no user, or those that do. False: the request was refused and answered. REQUIRES: the route has some. */
+/* Those that need no user, or those that do. False: the request was refused and answered, or waits until that is known;
+ * then exchange_enter or exchange_admitted is called. REQUIRES: the route has some. */
 bool exchange_limit(fc_exchange *ex, bool knows_user);
 /* For the head of the answer; REQUIRES ex->limited. */
 size_t exchange_limit_room(const fc_exchange *ex);
@@ -369,8 +370,12 @@ void access_log_write(fc_exchange *ex);
 /* --- exchange.c: beginning and end --------------------------------------------------------------------------------- */
 
 extern const fc_http_ops exchange_http_ops;
-/* Find the route of the table it holds again, and forward. */
+/* Find the route of the table it holds again, and go on: with who asks, */
+void exchange_enter(fc_exchange *ex);
+/* with the limits that need to know it, */
 void exchange_go_on(fc_exchange *ex);
+/* to the target. */
+void exchange_admitted(fc_exchange *ex);
 /* The same, when limits and cache have had their say. */
 void exchange_send_on(fc_exchange *ex);
 /* The head has been built, and functions have seen it. */

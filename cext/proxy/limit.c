@@ -1,11 +1,18 @@
-/* Limits of a route on a request: who is counted, what is charged, what is given back. The rules are in fc/limit.h. */
+/* Limits of a route on a request: who is counted, what is charged, what is given back, and who must wait to know it. The
+ * rules are in fc/limit.h. */
 #include "exchange.h"
 
 /* A query value longer than this is counted by its bytes as sent. */
 #define DECODED_MAX 4096
+/* A request asks so often; units it asked for go to whoever comes first. */
+#define ROUNDS_MAX 3
 
 struct fc_limit_state {
     uint32_t n, told;        /* uses, and those that admitted answers carry */
+    uint32_t first;          /* of those that are decided now */
+    uint32_t rounds;         /* times it stood in line for these */
+    bool knows_user;
+    fc_quota_wait *wait;     /* stands in line, or was taken */
     const fc_limit *refused; /* the first that refused */
     const fc_limit *would;   /* the first dry-run one that would have */
     fc_limit_use uses[FC_LIMITS_MAX];
@@ -84,6 +91,20 @@ static void take_place(fc_limit_use *use)
         use->place = -1;
 }
 
+/* What is known of a limit that is decided elsewhere, for its fields. */
+static void look(fc_limit_use *use, uint64_t now_ns, bool allowed, uint64_t left, uint64_t until_ns)
+{
+    const fc_limit *limit = use->limit;
+    fc_gcra_answer *a = &use->answer;
+    fc_limiter_peek(limit->table, &limit->quota, use->print, now_ns, limit->cost, a);
+    a->remaining = a->remaining + left < a->limit ? a->remaining + left : a->limit;
+    if (!allowed && a->retry_ns == 0)
+        a->retry_ns = until_ns > now_ns ? until_ns - now_ns : 1;
+    if (allowed)
+        a->retry_ns = 0;
+    a->allowed = allowed;
+}
+
 static void give_back(fc_limit_use *use, uint64_t now_ns)
 {
     const fc_limit *limit = use->limit;
@@ -92,49 +113,84 @@ static void give_back(fc_limit_use *use, uint64_t now_ns)
         use->place = -1;
     }
     if (use->charged) {
-        fc_limiter_refund(limit->table, &limit->quota, use->print, limit->cost);
+        if (use->allowance)
+            fc_allowance_give_back(limit->allowances, use->print, now_ns, limit->cost);
+        else
+            fc_limiter_refund(limit->table, &limit->quota, use->print, limit->cost);
         fc_limiter_peek(limit->table, &limit->quota, use->print, now_ns, limit->cost, &use->answer);
         use->answer.allowed = true; /* it did admit */
         use->charged = false;
     }
 }
 
-/* Those that may refuse: places first, because they are given back without a trace, then all rates or none. */
-static bool charge(fc_limit_use *uses, uint32_t n, uint64_t now_ns)
+/* True: nobody knows yet. */
+static bool take_units(const fc_quota_line *line, uint32_t rounds, fc_limit_use *use, uint64_t now_ns)
+{
+    const fc_limit *limit = use->limit;
+    uint64_t left = 0, until_ns = now_ns;
+    if (line->gone) {
+        bool allowed = limit->when_gone == FC_LIMIT_GONE_ADMIT;
+        look(use, now_ns, allowed, 0, now_ns + line->retry_ns);
+        return false;
+    }
+    fc_allowance_answer answer =
+        fc_allowance_take(limit->allowances, use->print, now_ns, limit->cost, &left, &until_ns);
+    if (answer == FC_ALLOWANCE_NONE && rounds < ROUNDS_MAX)
+        return true;
+    use->charged = use->allowance = answer == FC_ALLOWANCE_TAKEN;
+    look(use, now_ns, use->charged, left, until_ns);
+    return false;
+}
+
+typedef enum outcome { CHARGED, REFUSED, ASK } outcome;
+
+/* Those that may refuse: places first, because they are given back without a trace, then what is decided elsewhere, then
+ * all other rates or none. What was got in an earlier round is kept. */
+static outcome charge(const fc_quota_line *line, struct fc_limit_state *state, uint64_t now_ns)
 {
     fc_limiter_limit rates[FC_LIMITS_MAX];
     fc_limit_use *by_rate[FC_LIMITS_MAX];
     uint32_t len = 0;
-    bool allowed = true;
-    for (uint32_t i = 0; i < n; i++) {
-        const fc_limit *limit = uses[i].limit;
-        if (limit->dry_run)
+    bool allowed = true, ask = false;
+    for (uint32_t i = state->first; i < state->n; i++) {
+        fc_limit_use *use = &state->uses[i];
+        const fc_limit *limit = use->limit;
+        if (limit->allowances && !use->charged && !(line->gone && limit->when_gone == FC_LIMIT_GONE_LOCAL)) {
+            bool unknown = take_units(line, state->rounds, use, now_ns);
+            use->decided = !unknown;
+            ask = ask || unknown;
+            allowed = allowed && (use->answer.allowed || limit->dry_run);
+        } else if (use->charged || limit->dry_run) {
             continue;
-        if (limit->table) {
+        } else if (limit->table) {
             rates[len] = (fc_limiter_limit){
-                .limiter = limit->table, .quota = &limit->quota, .print = uses[i].print, .cost = limit->cost};
-            by_rate[len++] = &uses[i];
-        } else {
-            take_place(&uses[i]);
-            allowed = allowed && uses[i].answer.allowed;
+                .limiter = limit->table, .quota = &limit->quota, .print = use->print, .cost = limit->cost};
+            by_rate[len++] = use;
+        } else if (use->place < 0) {
+            take_place(use);
+            allowed = allowed && use->answer.allowed;
         }
     }
-    if (allowed)
+    if (allowed && !ask)
         allowed = fc_limiter_hit_all(rates, len, now_ns);
     else
-        for (uint32_t i = 0; i < len; i++)
+        for (uint32_t i = 0; i < len; i++) {
             fc_limiter_peek(rates[i].limiter, rates[i].quota, rates[i].print, now_ns, rates[i].cost, &rates[i].answer);
+            allowed = allowed && rates[i].answer.allowed;
+        }
     for (uint32_t i = 0; i < len; i++) {
         by_rate[i]->answer = rates[i].answer;
-        by_rate[i]->charged = allowed && !rates[i].full;
+        by_rate[i]->charged = allowed && !ask && !rates[i].full;
     }
-    return allowed;
+    return !allowed ? REFUSED : ask ? ASK : CHARGED;
 }
 
 static void try_dry(struct fc_limit_state *state, fc_limit_use *use, uint64_t now_ns)
 {
     const fc_limit *limit = use->limit;
-    if (limit->table)
+    if (use->decided)
+        use->decided = false;
+    else if (limit->table)
         use->charged = fc_limiter_hit(limit->table, &limit->quota, use->print, now_ns, limit->cost, &use->answer) &&
                        use->answer.allowed;
     else
@@ -173,6 +229,98 @@ static void refuse(fc_exchange *ex, struct fc_limit_state *state)
     problem_answer_with(ex, PROBLEM_QUOTA, "a limit on requests is used up", lines, members);
 }
 
+/* --- waiting for what is decided elsewhere ------------------------------------------------------------------------ */
+
+static bool put_ask(fc_quota_wait *wait, const fc_exchange *ex, const fc_limit_use *use)
+{
+    const fc_limit *limit = use->limit;
+    struct scratch scratch;
+    fc_quota_ask *ask = &wait->asks[wait->n++];
+    *ask = (fc_quota_ask){.print = use->print,
+                          .cost = limit->cost,
+                          .lease_ns = limit->lease_ns,
+                          .quota = limit->quota,
+                          .full_refuses = limit->full_refuses,
+                          .name_at = (uint32_t)wait->text.len,
+                          .name_len = (uint32_t)limit->shared_name.n};
+    bool ok = fc_quota_put(wait, limit->shared_name.p, limit->shared_name.n);
+    ask->text_at = (uint32_t)wait->text.len;
+    for (uint32_t i = 0; ok && i < limit->parts_len; i++) {
+        fc_slice value = part_value(ex, limit, &limit->parts[i], &scratch);
+        uint32_t n = (uint32_t)value.n;
+        ok = fc_quota_put(wait, &n, sizeof n) && fc_quota_put(wait, value.p, value.n);
+    }
+    ask->text_len = (uint32_t)(wait->text.len - ask->text_at);
+    return ok;
+}
+
+static void on_settled(fc_quota_wait *wait);
+
+static void stand_in_line(fc_exchange *ex, struct fc_limit_state *state)
+{
+    fc_http_req *req = ex->req;
+    fc_quota_wait *wait = fc_quota_wait_new(proxy_of(req)->quotas, ex, on_settled);
+    bool ok = wait != NULL;
+    for (uint32_t i = state->first; ok && i < state->n; i++)
+        if (state->uses[i].limit->allowances && !state->uses[i].charged && !state->uses[i].decided)
+            ok = put_ask(wait, ex, &state->uses[i]);
+    if (!ok) {
+        if (wait)
+            fc_quota_leave(wait, false);
+        for (uint32_t i = 0; i < state->n; i++)
+            give_back(&state->uses[i], exchange_loop(ex)->now_ns);
+        problem_answer(ex, PROBLEM_OVERLOADED, "too many requests wait for what their limits say", "Retry-After: 1\r\n");
+        return;
+    }
+    state->wait = wait;
+    state->rounds++;
+    ex->state = EX_QUOTA;
+    if (!req->body_done)
+        fc_http_pause(req);
+    fc_quota_submit(wait);
+}
+
+/* True: go on. False: answered, or in line. */
+static bool decide(fc_exchange *ex, struct fc_limit_state *state)
+{
+    uint64_t now_ns = exchange_loop(ex)->now_ns;
+    switch (charge(proxy_of(ex->req)->quotas, state, now_ns)) {
+    case REFUSED:
+        for (uint32_t i = state->first; i < state->n; i++) {
+            fc_limit_use *use = &state->uses[i];
+            if (use->limit->allowances && !use->answer.limit) /* another refused before this was asked for */
+                look(use, now_ns, true, 0, now_ns);
+        }
+        for (uint32_t i = 0; i < state->n; i++)
+            give_back(&state->uses[i], now_ns);
+        refuse(ex, state);
+        return false;
+    case ASK:
+        stand_in_line(ex, state);
+        return false;
+    case CHARGED:
+        break;
+    }
+    for (uint32_t i = state->first; i < state->n; i++)
+        if (state->uses[i].limit->dry_run)
+            try_dry(state, &state->uses[i], now_ns);
+    return true;
+}
+
+static void on_settled(fc_quota_wait *wait)
+{
+    fc_exchange *ex = wait->owner;
+    struct fc_limit_state *state = state_of(ex);
+    state->wait = NULL;
+    ex->state = EX_ROUTE;
+    if (!decide(ex, state))
+        return;
+    if (state->knows_user)
+        exchange_admitted(ex);
+    else
+        exchange_enter(ex);
+}
+
 bool exchange_limit(fc_exchange *ex, bool knows_user)
 {
     fc_loop *loop = exchange_loop(ex);
@@ -186,31 +334,21 @@ bool exchange_limit(fc_exchange *ex, bool knows_user)
         struct fc_limit_state *fresh = state_of(ex);
         fresh->n = fresh->told = 0;
         fresh->refused = fresh->would = NULL;
+        fresh->wait = NULL;
     }
     struct fc_limit_state *state = state_of(ex);
-    uint32_t first = state->n;
+    state->first = state->n;
+    state->rounds = 0;
+    state->knows_user = knows_user;
     for (uint32_t i = 0; i < set->len; i++) {
         const fc_limit *limit = set->limits[i];
         if (limit->needs_user != knows_user)
             continue;
         fc_limit_use *use = &state->uses[state->n++];
         state->told += limit->tells && !limit->dry_run;
-        use->limit = limit;
-        use->print = print_of(ex, limit);
-        use->place = -1;
-        use->charged = false;
-        use->answer = (fc_gcra_answer){.allowed = true};
+        *use = (fc_limit_use){.limit = limit, .print = print_of(ex, limit), .place = -1, .answer = {.allowed = true}};
     }
-    if (!charge(state->uses + first, state->n - first, loop->now_ns)) {
-        for (uint32_t i = 0; i < state->n; i++)
-            give_back(&state->uses[i], loop->now_ns);
-        refuse(ex, state);
-        return false;
-    }
-    for (uint32_t i = first; i < state->n; i++)
-        if (state->uses[i].limit->dry_run)
-            try_dry(state, &state->uses[i], loop->now_ns);
-    return true;
+    return decide(ex, state);
 }
 
 size_t exchange_limit_room(const fc_exchange *ex) { return fc_limit_fields_room(state_of(ex)->told); }
@@ -228,6 +366,12 @@ const fc_limit *exchange_limit_would(const fc_exchange *ex) { return ex->limited
 void exchange_limit_end(fc_exchange *ex)
 {
     struct fc_limit_state *state = state_of(ex);
+    if (state->wait) {
+        fc_quota_leave(state->wait, true);
+        for (uint32_t i = 0; i < state->n; i++)
+            if (state->uses[i].allowance) /* nobody was served for it */
+                give_back(&state->uses[i], exchange_loop(ex)->now_ns);
+    }
     for (uint32_t i = 0; i < state->n; i++) {
         fc_limit_use *use = &state->uses[i];
         if (use->place >= 0)

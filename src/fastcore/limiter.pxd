@@ -71,6 +71,9 @@ cdef extern from "fc/limiter.h" nogil:
         const fc_limiter *l, const fc_gcra *quota, uint64_t key, uint64_t now_ns, uint64_t cost, fc_gcra_answer *a
     )
     bint fc_limiter_hit_all(fc_limiter_limit *limits, uint32_t n, uint64_t now_ns)
+    bint fc_limiter_update(
+        fc_limiter *l, uint64_t key, uint64_t now_ns, uint64_t (*next)(uint64_t word, void *ctx) noexcept nogil, void *ctx
+    )
     bint fc_limiter_reset(const fc_limiter *l, uint64_t key, uint64_t now_ns)
     void fc_limiter_count(const fc_limiter *l, uint64_t now_ns, fc_limiter_counts *counts)
 

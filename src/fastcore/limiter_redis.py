@@ -28,7 +28,7 @@ Policy = Literal["fail_open", "fail_closed", "fall_back_to_local"]
 
 # What says "Redis cannot decide now" and not "the call is wrong": no connection, no answer, loading, a replica, out of
 # memory, a cluster in trouble.
-_GONE = (
+GONE = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
     redis.exceptions.ReadOnlyError,
@@ -202,7 +202,7 @@ class _Limits:
             self._shut_until = begin + self._cooldown  # this request tries, the others need not
         try:
             reply: list[int] = self._eval(keys, arguments)
-        except _GONE as error:
+        except GONE as error:
             self.failures += 1
             self.last_error = error
             self._shut_until = self._timer() + self._cooldown

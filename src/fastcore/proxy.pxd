@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastcore.hashing cimport fc_hash_key
 from fastcore.pikevm cimport fc_slice
-from fastcore.proxylimits cimport fc_route_limits
+from fastcore.proxylimits cimport fc_quota_line, fc_route_limits
 from fastcore.reactor cimport fc_loop
 from fastcore.resilience cimport fc_health_cell, fc_health_settings, fc_health_table, fc_status_set, fc_upstream_health
 from fastcore.router cimport fc_router, fc_router_scratch
@@ -370,6 +370,7 @@ cdef extern from "fc/proxy.h" nogil:
         fc_route_table *table
         fc_logfile *log
         fc_hooks *hooks
+        fc_quota_line *quotas
         fc_cache *cache
         fc_auth *auth
         fc_proxy_metrics metrics

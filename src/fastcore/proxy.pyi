@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from fastcore.metrics import Metrics
-from fastcore.proxylimits import Limits
+from fastcore.proxylimits import Limits, QuotaLine
 from fastcore.reactor import Reactor
 from fastcore.resilience import Health, Retry
 from fastcore.router import Router
@@ -324,6 +324,7 @@ class Proxy:
     hooks: Hooks | None
     def use_hooks(self, hooks: Hooks) -> None: ...
     def use_region(self, region: Region) -> None: ...
+    def use_quotas(self, line: QuotaLine) -> None: ...
     def use_metrics(self, metrics: Metrics, prefix: str) -> None: ...
     authenticator: Authenticator | None
     cache: SharedCache | None

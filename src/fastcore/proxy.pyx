@@ -23,7 +23,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from fastcore.metrics cimport Counter, Histogram, Metrics
-from fastcore.proxylimits cimport Limits
+from fastcore.proxylimits cimport Limits, QuotaLine
 from fastcore.reactor cimport Reactor
 from fastcore.resilience cimport (
     fc_health_lead,
@@ -315,6 +315,7 @@ cdef class Proxy:
     cdef readonly SharedCache cache
     cdef readonly SpanQueue spans
     cdef readonly Hooks hooks
+    cdef QuotaLine quotas
 
     def __init__(self, Reactor reactor, *, name="fastcore", trusted=(), x_forwarded=True, forwarded=False,
                  hops_max=10, log_sample=1.0, log_subject=False, lenient=0, header_bytes=32768, headers=100, url_bytes=8192, body_bytes=0,
@@ -463,6 +464,11 @@ cdef class Proxy:
         if self.handle.metrics.row is not NULL:
             hooks.owned.hooks.calls = &self.handle.metrics.row[self.handle.metrics.cell[<int>FC_CELL_HOOKS]]
 
+    def use_quotas(self, QuotaLine line not None):
+        """Requests under shared limits wait there. Before set_routes with such limits."""
+        self.quotas = line
+        self.handle.quotas = &line.owned.line
+
     def use_metrics(self, Metrics metrics, str prefix):
         """Count into these metrics, under names that begin with `prefix`. Before set_routes, in the process that serves."""
         cdef uint32_t i
@@ -555,6 +561,8 @@ cdef class Proxy:
             raise ValueError("a route has functions: call use_hooks first")
         if self.cache is None and any(route.cache is not None for route in routes):
             raise ValueError("a route wants its answers stored: call use_cache first")
+        if limits is not None and limits.shares and self.quotas is None:
+            raise RuntimeError("limits across machines need use_quotas first")
         table.fill(router, routes, list(claimed), list(secret_parameters), self, limits, turn)
         table.retired = self.retired
         self.cells = {route.name: self.cells[route.name] for route in routes if route.name in self.cells}

@@ -1,11 +1,14 @@
 # Limits for the proxy: `limits.of(names)` is what a route in C points at.
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastcore.limiter cimport fc_gcra, fc_hash_key, fc_limiter
 from fastcore.metrics cimport Metrics
 from fastcore.pikevm cimport fc_slice
+from fastcore.cnet cimport fc_loop
+from fastcore.reactor cimport Reactor
 from fastcore.shm cimport Region
 
 
@@ -34,6 +37,39 @@ cdef extern from "fc/limiter.h" nogil:
         FC_LIMITER_VERSION
 
 
+cdef extern from "fc/allowance.h" nogil:
+    enum:
+        FC_ALLOWANCE_UNITS_MAX
+    bint fc_allowance_grant(fc_limiter *l, uint64_t key, uint64_t now_ns, uint64_t units, uint64_t until_ns)
+    void fc_allowance_refuse(fc_limiter *l, uint64_t key, uint64_t now_ns, uint64_t until_ns)
+
+
+cdef extern from "fc/quota_line.h" nogil:
+    ctypedef struct fc_grow:
+        char *p
+        size_t len
+    ctypedef struct fc_quota_ask:
+        uint64_t fingerprint "print"
+        uint64_t cost, lease_ns
+        fc_gcra quota
+        bint full_refuses
+        uint32_t name_at, name_len, text_at, text_len
+    ctypedef struct fc_quota_wait:
+        fc_quota_wait *next
+        uint32_t n
+        fc_quota_ask *asks
+        fc_grow text
+        void *owner
+    ctypedef struct fc_quota_line:
+        uint32_t waiting
+        bint posted, gone
+        uint64_t retry_ns
+        void (*wake)(fc_quota_line *line) noexcept with gil
+    void fc_quota_line_init(fc_quota_line *line, fc_loop *loop, uint32_t waiting_max)
+    fc_quota_wait *fc_quota_take(fc_quota_line *line)
+    void fc_quota_settle(fc_quota_wait *wait)
+
+
 cdef extern from "fc/limit.h" nogil:
     enum:
         FC_LIMITS_MAX
@@ -49,6 +85,10 @@ cdef extern from "fc/limit.h" nogil:
         FC_LIMIT_HEADER
         FC_LIMIT_QUERY
         FC_LIMIT_COOKIE
+    ctypedef enum fc_limit_gone:
+        FC_LIMIT_GONE_LOCAL
+        FC_LIMIT_GONE_ADMIT
+        FC_LIMIT_GONE_REFUSE
     ctypedef struct fc_limit_part:
         fc_limit_by by
         fc_slice name
@@ -63,6 +103,10 @@ cdef extern from "fc/limit.h" nogil:
         fc_limiter *table
         fc_gcra quota
         uint64_t cost
+        fc_limiter *allowances
+        fc_slice shared_name
+        uint64_t lease_ns
+        fc_limit_gone when_gone
         fc_inflight *places
         uint32_t at_once
         uint32_t *cells
@@ -73,10 +117,48 @@ cdef extern from "fc/limit.h" nogil:
     uint64_t fc_limit_print(const fc_limit *limit, const uint64_t *hashes)
 
 
+cdef struct tables:
+    fc_limiter rates[2]    # one table, by what becomes of a request that finds no room: admitted, refused
+    fc_limiter allowances
+
+
+cdef struct owned_line:
+    fc_quota_line line
+    PyObject *owner
+
+
+cdef class QuotaLine
+
+
+@cython.final
+cdef class Question:
+    cdef QuotaLine line
+    cdef uint64_t fingerprint
+    cdef bint full_refuses
+    cdef readonly bytes name, key
+    cdef readonly uint64_t cost, interval, span, burst, lease, debt
+    cdef public uint64_t waiting
+
+    cdef void learn(self, uint64_t now, uint64_t debt) noexcept
+
+
+@cython.final
+cdef class QuotaLine:
+    cdef owned_line *owned
+    cdef tables held
+    cdef Region region
+    cdef Reactor reactor
+    cdef object wake
+    cdef uint32_t pinned
+
+    cdef Question _question(self, fc_quota_wait *wait, fc_quota_ask *ask)
+
+
 @cython.final
 cdef class Limits:
     cdef Region region
-    cdef fc_limiter tables[2]  # one table, by what becomes of a request that finds no room: admitted, refused
+    cdef tables held
+    cdef bint shares
     cdef fc_inflight places
     cdef fc_limit *limits
     cdef dict numbers          # name to place in `limits`
@@ -85,7 +167,8 @@ cdef class Limits:
     cdef uint32_t pinned
     cdef readonly tuple specs
 
-    cdef int _open(self, uint64_t capacity) except -1
+    cdef int _open_places(self) except -1
+    cdef list _values(self, const fc_limit *limit, spec, values)
     cdef fc_slice slice(self, str text)
     cdef int _fill(self, fc_limit *limit, object spec) except -1
     cdef int _count(self, fc_limit *limit, str name, Metrics metrics, str prefix) except -1

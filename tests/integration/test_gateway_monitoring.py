@@ -82,7 +82,8 @@ hooks: {{folder: '{folder}'}}
 tls: {{listen: ['127.0.0.1:{tls}'], certificates: [{{file: {pem}, key: {key}}}]}}
 tracing: {{export: 'http://127.0.0.1:{none}/v1/traces', sample: 1}}
 auth: {{providers: {{main: {{jwt: {{issuer: '{issuer}', audience: api, jwks_url: '{url}'}}}}}}}}
-rate_limits: {{few: {{rate: 1000, by: ip}}}}
+redis: {{url: 'redis://127.0.0.1:{none}/0'}}
+rate_limits: {{few: {{rate: 1000, by: ip}}, everywhere: {{rate: 1000, shared: true}}}}
 default_rate_limits: [few]
 upstreams:
   u:

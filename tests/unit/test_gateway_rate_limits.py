@@ -48,6 +48,45 @@ def test_what_the_engine_is_given() -> None:
     assert [limits_of(settings, route) for route in settings.routes] == [("one",), ("two", "one"), ()]
 
 
+def test_what_is_wrong_with_shared_limits() -> None:
+    def messages(limits: str, more: str = "") -> list[str]:
+        return [text.partition(": ")[2] for text in problems(limits, f'upstreams: {{u: {{targets: ["a:1"]}}}}\n{more}')]
+
+    (missing,) = messages("  a: {rate: 1, shared: true}")
+    assert "redis: {url: ...}" in missing
+    redis = "redis: {url: redis://:secret@127.0.0.1/0}"
+    assert messages("  a: {rate: 1, shared: true, lease: 0, when_gone: refuse}", redis) == []
+    (fast,) = messages("  a: {rate: 1000001, shared: true}", redis)
+    assert "at most 1,000,000 a second" in fast
+    lease, gone = messages("  a: {rate: 1, lease: 1s, when_gone: admit}", redis)
+    assert "shared: true" in lease
+    assert "shared: true" in gone
+    (concurrent,) = messages("  a: {concurrent: 1, shared: true}", redis)
+    assert "no effect with concurrent" in concurrent
+    (scheme,) = messages("  a: {rate: 1}", "redis: {url: 'http://:secret@a'}")
+    assert "rediss://" in scheme
+    assert "secret" not in scheme
+
+
+@pytest.mark.parametrize(
+    ("limit", "burst", "lease_ms"),
+    [
+        (Limit("a", rate=1000, burst=500, shared=True), 400, 100),
+        (Limit("a", rate=1000, burst=500), 500, 0),
+        (Limit("a", rate=1000, burst=60, shared=True), 30, 30),
+        (Limit("a", rate=1000, burst=8, shared=True), 8, 0),
+        (Limit("a", rate=5, burst=500, shared=True), 500, 0),
+        (Limit("a", rate=5, burst=500, shared=True, lease=0.5), 498, 400),
+        (Limit("a", rate=100, burst=10, cost=6, shared=True), 10, 0),
+        (Limit("a", rate=100, burst=10, shared=True, lease=0), 10, 0),
+    ],
+)
+def test_a_lease_is_taken_off_the_burst(limit: Limit, burst: int, lease_ms: int) -> None:
+    quota, lease = limit.share()
+    assert (quota.burst, lease) == (burst, lease_ms * 1_000_000)
+    assert lease * limit.rate / 1e9 <= limit.burst - quota.burst
+
+
 def test_every_error_with_its_line() -> None:
     found = problems(
         """\

@@ -13,7 +13,10 @@
  * A dry-run limit is looked at after all others have admitted a request. It charges and counts, refuses nobody, and does
  * not appear in fields.
  *
- * The seam for limits across machines: `table` is the only thing a rate is decided by, in exchange_limit (limit.c).
+ * Across machines a rate is decided by Redis, which hands out allowances (fc/allowance.h) of which the requests of this
+ * machine are admitted; a request that finds none waits (fc/quota_line.h). `table` then holds what Redis was last known to
+ * say: for the fields, for the policy LOCAL, and for a Redis that has forgotten. The quota's burst is the configured one
+ * less what the rate brings in within the lease: units used at a lease's end and new ones then stay within the bound.
  *
  * Thread and process safety: limits are immutable and belong to one process; what they point at is shared.
  */
@@ -21,6 +24,7 @@
 #define FC_LIMIT_H
 
 #include "fc/addr.h"
+#include "fc/allowance.h"
 #include "fc/inflight.h"
 #include "fc/limiter.h"
 #include "fc/text.h"
@@ -48,6 +52,9 @@ typedef struct fc_limit_part {
 
 typedef enum fc_limit_cell { FC_LIMIT_ADMITTED, FC_LIMIT_REFUSED, FC_LIMIT_DRY, FC_LIMIT_CELLS } fc_limit_cell;
 
+/* What becomes of requests while Redis cannot be asked. */
+typedef enum fc_limit_gone { FC_LIMIT_GONE_LOCAL, FC_LIMIT_GONE_ADMIT, FC_LIMIT_GONE_REFUSE } fc_limit_gone;
+
 typedef struct fc_limit {
     fc_slice name;   /* A-Z a-z 0-9 _ . - only: quoted as it is in fields and problems */
     fc_slice policy; /* its member of RateLimit-Policy */
@@ -62,6 +69,10 @@ typedef struct fc_limit {
     fc_limiter *table;      /* a rate; NULL: requests in flight */
     fc_gcra quota;
     uint64_t cost;
+    fc_limiter *allowances;  /* of a rate that several machines share; NULL: `table` decides */
+    fc_slice shared_name;    /* what it is called there: of name, keys and quota */
+    uint64_t lease_ns;       /* how long an allowance lasts; 0: until it has been taken, and of single requests */
+    fc_limit_gone when_gone;
     fc_inflight *places;
     uint32_t at_once;
     uint32_t cells[FC_LIMIT_CELLS]; /* of the metrics row */
@@ -79,6 +90,8 @@ typedef struct fc_limit_use {
     fc_gcra_answer answer;
     int64_t place; /* held; -1: none */
     bool charged;
+    bool allowance; /* from there, if charged */
+    bool decided;   /* a dry run that needs no other look */
 } fc_limit_use;
 
 /* The address with all behind the limit's prefix cleared. */

@@ -32,6 +32,7 @@
 #include "fc/http_server.h"
 #include "fc/limit.h"
 #include "fc/logfile.h"
+#include "fc/quota_line.h"
 #include "fc/records.h"
 #include "fc/router.h"
 #include "fc/status_set.h"
@@ -244,6 +245,7 @@ struct fc_proxy {
     fc_cache *cache;      /* NULL: no route of any table may ask for it */
     fc_hooks *hooks;      /* NULL: no route of any table may ask for it */
     fc_auth *auth;        /* NULL: no route of any table may ask for it */
+    fc_quota_line *quotas; /* NULL: no route of any table may have a limit with allowances */
     fc_proxy_metrics metrics;
     fc_proxy_tracing tracing;
     uint64_t random;      /* sampling and balancing, not secrets */

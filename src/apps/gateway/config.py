@@ -159,7 +159,7 @@ def _valid_providers(loaded: Loaded[Gateway]) -> dict[str, Provider]:
 def _limit_findings(loaded: Loaded[Gateway], routes: Mapping[int, Route]) -> Iterator[Finding]:
     raw = loaded.data.get("rate_limits")
     for name, limit in _valid(RateLimit, raw.items() if isinstance(raw, dict) else ()).items():
-        yield from check_limit(name, limit)
+        yield from check_limit(name, limit, has_redis=loaded.data.get("redis") is not None)
     known = list(raw) if isinstance(raw, dict) else []
     defaults = listed(loaded.data.get("default_rate_limits"))
     yield from check_named(

@@ -13,7 +13,16 @@ from apps.gateway.config_base import Finding, Listed, Section, field_token
 from apps.units import Duration, Whole
 from apps.yaml_source import Path
 from fastcore.limiter_quota import Quota
-from fastcore.proxylimits import AT_ONCE_MAX, CAPACITY, CAPACITY_MAX, LIMITS_MAX, PARTS_MAX, SOURCES, Limit
+from fastcore.proxylimits import (
+    AT_ONCE_MAX,
+    CAPACITY,
+    CAPACITY_MAX,
+    LIMITS_MAX,
+    PARTS_MAX,
+    SHARED_RATE_MAX,
+    SOURCES,
+    Limit,
+)
 
 
 def _source(value: str) -> str:
@@ -59,6 +68,16 @@ class RateLimit(Section):
     """Which answers carry `RateLimit-Policy` and `RateLimit`: refused ones alone, or targets' answers too."""
     when_full: Literal["admit", "refuse"] = "admit"
     """What becomes of a new key when the table has no room (`rate_limit_keys`)."""
+    shared: bool = False
+    """true: a rate counted by all gateways with this `redis` together. A worker asks Redis for units to use for a
+    while."""
+    lease: Annotated[Duration, Field(ge=0, le=60_000)] = 100
+    """With `shared`: how long such units may be used. The burst is less by what the rate brings in meanwhile, at most
+    by half, so that the bound holds. 0, or less than the time of one unit, or than 5ms: Redis is asked for each
+    request."""
+    when_gone: Literal["local", "admit", "refuse"] = "local"
+    """With `shared`, while Redis cannot be asked: this machine counts alone, or every request is admitted, or
+    refused."""
 
     def limit(self, name: str) -> Limit:
         """As the engine takes it."""
@@ -75,6 +94,9 @@ class RateLimit(Section):
             tells=self.fields == "always",
             cost=self.cost,
             when_full=self.when_full,
+            shared=self.shared,
+            lease=self.lease / 1000,
+            when_gone=self.when_gone,
         )
 
 
@@ -82,7 +104,7 @@ TableKeys = Annotated[int, Field(ge=1024, le=CAPACITY_MAX), Whole]
 DEFAULT_KEYS = CAPACITY
 
 
-def check_limit(name: str, limit: RateLimit) -> Iterator[Finding]:
+def check_limit(name: str, limit: RateLimit, has_redis: bool) -> Iterator[Finding]:
     """Keys that exclude each other, and limits no request would pass."""
     at = ("rate_limits", name)
     given = limit.model_fields_set
@@ -91,15 +113,22 @@ def check_limit(name: str, limit: RateLimit) -> Iterator[Finding]:
     for key in ("ipv4_prefix", "ipv6_prefix"):
         if key in given and "ip" not in limit.by:
             yield (*at, key), f"{key} has no effect without `by: [ip]`"
+    for key in ("lease", "when_gone"):
+        if key in given and not limit.shared:
+            yield (*at, key), f"{key} has no effect without `shared: true`"
+    if limit.shared and not has_redis:
+        yield (*at, "shared"), "a shared limit is counted in Redis: say where that is, in `redis: {url: ...}`"
     if (limit.rate is None) == (limit.concurrent is None):
         yield at, "a limit has either rate or concurrent"
         return
     if limit.concurrent is not None:
-        for key in ("period", "burst", "cost"):
+        for key in ("period", "burst", "cost", "shared"):
             if key in given:
                 yield (*at, key), f"{key} has no effect with concurrent"
         return
     assert limit.rate is not None
+    if limit.shared and limit.rate * 1000 > SHARED_RATE_MAX * limit.period:
+        yield (*at, "rate"), f"a shared limit has a rate of at most {SHARED_RATE_MAX:,} a second"
     burst = Quota(limit.rate, limit.period / 1000, limit.burst or 0).burst
     if limit.cost > burst:
         yield (*at, "cost"), f"a request of cost {limit.cost} would never fit into a burst of {burst}"

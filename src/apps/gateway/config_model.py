@@ -37,6 +37,7 @@ from apps.gateway.config_hooks import Hooks, HookSettings
 from apps.gateway.config_http2 import Http2, Http2OrSwitch
 from apps.gateway.config_json import JsonChanges
 from apps.gateway.config_limits import DEFAULT_KEYS, Names, RateLimit, TableKeys
+from apps.gateway.config_redis import Redis
 from apps.gateway.config_reload import Reload
 from apps.gateway.config_statsd import Statsd
 from apps.gateway.config_tls import Tls, UpstreamTlsOrTrue
@@ -428,6 +429,8 @@ class Gateway(Section):
     """Limits on how many requests are admitted, by name; routes say which they are under."""
     default_rate_limits: Names = ()
     """Names of the limits of routes that do not say."""
+    redis: Redis | None = None
+    """Where limits with `shared` are counted."""
     rate_limit_keys: TableKeys = DEFAULT_KEYS
     """Keys (clients, users ...) that all limits together can remember at one time; one that has used nothing needs no
     room. Changes at a restart only: a reload keeps the table."""

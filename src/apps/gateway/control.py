@@ -84,7 +84,7 @@ class Service(Revoker, Store, Protocol):
 
     def reset_limit(self, name: str, key: Mapping[str, str]) -> bool:
         """True if that key had used something. KeyError: no such limit. ValueError: the key is none of this limit.
-        NoDataPlane."""
+        OSError: forgotten here, but Redis, where it is counted, cannot be asked. NoDataPlane."""
         ...
 
     def metrics(self, openmetrics: bool) -> bytes:
@@ -138,7 +138,12 @@ class _Control:
                 "/limits/reset",
                 "Forgets what one key of a limit has used.",
                 self.reset_limit,
-                answers={200: "done", 400: "the key is none of this limit", 404: "no such limit", 503: "no data plane"},
+                answers={
+                    200: "done",
+                    400: "the key is none of this limit",
+                    404: "no such limit",
+                    503: "no data plane, or no Redis",
+                },
                 method="POST",
                 body=RESET,
             ),
@@ -213,6 +218,8 @@ class _Control:
             raise falcon.HTTPNotFound(description=f"no limit is called {name!r}") from None
         except ValueError as error:
             raise falcon.HTTPBadRequest(description=str(error)) from None
+        except OSError as error:
+            raise falcon.HTTPServiceUnavailable(description=f"forgotten by this machine only: {error}") from None
         except NoDataPlane as error:
             raise falcon.HTTPServiceUnavailable(description=str(error)) from None
         resp.media = {"name": name, "key": key, "had_used": had_used}

@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 
@@ -33,6 +33,9 @@ from fastcore.sharedcache import SharedCache
 from fastcore.shm import Region, RegionError
 from fastcore.worker import FastcoreWorker
 
+if TYPE_CHECKING:
+    from apps.gateway.quota_keeper import QuotaKeeper
+
 log = logging.getLogger("fastcore.gateway")
 
 PREFIX = "fastcore_gateway"
@@ -49,6 +52,7 @@ class DataPlane:
         self.auth: AuthService | None = None
         self.cache: SharedCache | None = None
         self._hooks: HookRunner | None = None
+        self._quotas: QuotaKeeper | None = None
         self._tls: ServerSide | None = None
         self._tracer: Tracer | None = None
         self._statsd: StatsdPush | None = None
@@ -137,6 +141,8 @@ class DataPlane:
             self.auth.stop()
         if self._hooks is not None:
             self._hooks.stop()
+        if self._quotas is not None:
+            self._quotas.stop()
         if self._tls is not None:
             self._tls.stop()
         self.proxy.stop()
@@ -192,10 +198,14 @@ class DataPlane:
         ]
 
     def limits(self) -> dict[str, Any]:
-        return self._limits.view()
+        return {**self._limits.view(), **({"redis": self._quotas.view} if self._quotas else {})}
 
     def reset_limit(self, name: str, key: Mapping[str, str]) -> bool:
-        return self._limits.reset(name, key)
+        """Raises OSError when the limit is shared and Redis cannot be asked; it has been reset here then."""
+        had_used, shared = self._limits.reset(name, key), self._limits.shared_key(name, key)
+        if shared is None or self._quotas is None:
+            return had_used
+        return self._quotas.forget(*shared) or had_used
 
     def cache_statistics(self) -> dict[str, Any] | None:
         return statistics(self.cache) if self.cache is not None else None
@@ -225,6 +235,8 @@ class DataPlane:
             self.cache = cache
             self.proxy.use_cache(cache)
         limits = self._limits.followed(settings)
+        if limits.shared:
+            self._keep_quotas(settings)
         if settings.auth.providers or self.auth:
             self._follow_auth(settings)
         members = self._upstreams.prepare(settings, turn)
@@ -267,6 +279,16 @@ class DataPlane:
                 self.proxy.use_region(self._region)
             except RegionError as error:  # of another version, after USR2
                 log.error("health: each worker for itself until all have been restarted: %s", error)
+
+    def _keep_quotas(self, settings: Gateway) -> None:
+        """Made for the first limit that machines share; it stays for the worker's life."""
+        if self._quotas is None:
+            from apps.gateway.quota_keeper import QuotaKeeper  # needs a package that others need not have
+
+            assert settings.redis is not None
+            self._quotas = QuotaKeeper(
+                settings.redis, self._reactor, self._region, self.proxy, self.metrics_registry, PREFIX
+            )
 
     def _follow_auth(self, settings: Gateway) -> None:
         if self.auth is not None:

@@ -67,6 +67,11 @@ class RouteLimits:
             return self
         return RouteLimits(settings, self._region, self._metrics, self._prefix, before=self)
 
+    @property
+    def shared(self) -> bool:
+        """Are there limits that machines share?"""
+        return self.engine is not None and any(limit.shared for limit in self._settings.rate_limits.values())
+
     def reclaim(self) -> None:
         """Requests in flight of workers that died are over."""
         if self.engine is not None and self._concurrent:
@@ -96,6 +101,14 @@ class RouteLimits:
         """KeyError: no such limit. ValueError: the key is none of this limit."""
         if self.engine is None:
             raise KeyError(name)
-        return self.engine.reset(
-            name, {source.lower() if source[:7].lower() == "header:" else source: key[source] for source in key}
-        )
+        return self.engine.reset(name, _sources(key))
+
+    def shared_key(self, name: str, key: Mapping[str, str]) -> tuple[bytes, bytes, int] | None:
+        """(name, key, span) where the limit is counted in Redis. Errors as of reset."""
+        if self.engine is None:
+            raise KeyError(name)
+        return self.engine.shared_key(name, _sources(key))
+
+
+def _sources(key: Mapping[str, str]) -> dict[str, str]:
+    return {source.lower() if source[:7].lower() == "header:" else source: key[source] for source in key}
