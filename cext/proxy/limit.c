@@ -19,6 +19,7 @@ struct fc_limit_state {
 };
 
 _Static_assert(sizeof(struct fc_limit_state) <= FC_BUF_SMALL, "fits a small buffer");
+_Static_assert(FC_QUOTA_ASKS_MAX >= FC_LIMITS_MAX, "all of a request's limits may have to be asked for");
 
 static struct fc_limit_state *state_of(const fc_exchange *ex) { return (struct fc_limit_state *)(void *)ex->limited->data; }
 
