@@ -1,5 +1,6 @@
 """Functions of the operator's own (hook_functions.py) on the way of requests and answers."""
 
+import gzip
 import json
 import os
 import socket
@@ -379,6 +380,12 @@ def test_changes_to_json(start_gateway: Callable[..., Gateway], origin: Origin) 
     assert gateway.ask(post("/", b'{"a": 2}', kind)).body == b"no json"
     origin.said = answer(b"no json", kind)
     assert gateway.ask(post("/", b'{"a": 2}', kind)).status == 500
+    origin.said = answer(gzip.compress(b'{"id": 1, "hidden": true}'), kind, "Content-Encoding: gzip")
+    got = gateway.ask(post("/", b'{"a": 2}', kind, "Accept-Encoding: gzip, br"))
+    assert origin.asked[-1]["accept-encoding"] == "identity", "what is to be changed is asked for plain"
+    assert (got.body, got["content-encoding"]) == (b'{"id":1}', None)
+    origin.said = answer(b"\x8b", kind, "Content-Encoding: br")
+    assert gateway.ask(post("/", b'{"a": 2}', kind)).status == 500, "nothing hidden passes in what cannot be read"
     assert gateway.ask(post("/", b'{"a": "' + b"x" * 2000 + b'"}', kind)).status == 413
 
 

@@ -1,5 +1,6 @@
 """Changes to JSON values by their places."""
 
+import gzip
 import json
 from typing import Any
 
@@ -124,6 +125,54 @@ def test_projecting_one_place(value: Any, parts: list[str]) -> None:
     on_the_way = [found(value, parts[:n]) for n in range(len(parts))]
     if there and all(isinstance(step[0], dict) for step in on_the_way):
         assert found(edited(value, project=["/" + "/".join(parts)]), parts) == there
+
+
+def packed_request(body: bytes, coding: str) -> Request:
+    return Request(
+        f"POST /a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Encoding: {coding}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n".encode(),
+        body,
+    )
+
+
+@pytest.mark.parametrize("coding", ["gzip", "X-GZIP"])
+@pytest.mark.parametrize("at", [0, 4, 10])
+def test_gzip_is_unpacked(coding: str, at: int) -> None:
+    editor = JsonEditor(JsonChanges.model_validate({"remove": "/a"}))
+    text = b'{"a":1,"b":2}'
+    request = packed_request(gzip.compress(text[:at]) + gzip.compress(text[at:]), coding)
+    assert editor.request(request) is None
+    assert (request.body, "content-encoding" in request.headers) == (b'{"b":2}', False)
+    answer = Response(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n\r\n", gzip.compress(text)
+    )
+    editor.response(answer)
+    assert (answer.body, "content-encoding" in answer.headers) == (b'{"b":2}', False)
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "status"),
+    [
+        (gzip.compress(b"{}")[:-1], "gzip", 400),
+        (gzip.compress(b"{}") + b"x", "gzip", 400),
+        (b"{}", "gzip", 400),
+        (b"{}", "br", 415),
+        (gzip.compress(gzip.compress(b"{}")), "gzip, gzip", 415),
+        (gzip.compress(b"[%b]" % (b"1," * 500 + b"1")), "gzip", 413),
+        (gzip.compress(b" " * 50_000_000), "gzip", 413),
+        (gzip.compress(b" " * 60 + b"{}") + gzip.compress(b" " * 60), "gzip", 413),
+        (gzip.compress(b" " * 98 + b"{}"), "gzip", 0),
+    ],
+    ids=["torn", "more behind it", "plain", "br", "twice", "large", "bomb", "large in two", "just fits"],
+)
+def test_what_is_not_unpacked(body: bytes, coding: str, status: int) -> None:
+    editor = JsonEditor(JsonChanges.model_validate({"set": {"/b": 1}, "max_bytes": 100}))
+    said = editor.request(packed_request(body, coding))
+    assert (said.status if said else 0) == status
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: {coding}\r\n\r\n".encode()
+    if status:
+        with pytest.raises(ValueError, match=r"gzip|Content-Encoding|unfolds"):
+            editor.response(Response(head, body))
 
 
 HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Type: application/%s\r\nContent-Length: 9\r\n\r\n"

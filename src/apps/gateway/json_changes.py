@@ -1,6 +1,10 @@
-"""Changes to JSON values, by places in them (RFC 6901). Pure."""
+"""Changes to JSON values, by places in them (RFC 6901). Pure.
+
+A body in gzip is unpacked, and goes on plain. One in another coding is refused: what must not pass would pass in it.
+"""
 
 import copy
+import zlib
 from typing import Any
 
 from apps.gateway.config_json import JsonChanges
@@ -17,6 +21,7 @@ class JsonEditor:
         self._remove = [_parts(pointer) for pointer in changes.remove]
         self._rename = [(_parts(pointer), name) for pointer, name in changes.rename.items()]
         self._set = [(_parts(pointer), value) for pointer, value in changes.set.items()]
+        self._bytes_max = changes.max_bytes
 
     def edited(self, value: Any) -> Any:
         """The changed value. Raises ValueError where a place cannot be set in it."""
@@ -34,21 +39,61 @@ class JsonEditor:
         if not _is_json(request) or not request.body:
             return None
         try:
+            _unpack(request, self._bytes_max)
             value = request.json()
+        except UnknownCodingError as error:
+            return Answer(415, f"{error}; send gzip, or none\n", {"Accept-Encoding": "gzip"})  # RFC 9110, 15.5.16
+        except TooLargeError as error:
+            return Answer(413, f"{error}\n")
         except ValueError:
             return Answer(400, "the body says that it is JSON, and is not\n")
         request.set_json(self.edited(value))
         return None
 
     def response(self, response: Response) -> None:
-        """Raises ValueError for what says that it is JSON, and is not."""
+        """Raises ValueError for what says that it is JSON, and is not, or cannot be unpacked."""
         if _is_json(response) and response.body:
+            _unpack(response, self._bytes_max)
             response.set_json(self.edited(response.json()))
 
 
 def _is_json(message: Request | Response) -> bool:
     kind = message.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return (kind == "application/json" or kind.endswith("+json")) and "content-encoding" not in message.headers
+    return kind == "application/json" or kind.endswith("+json")
+
+
+class UnknownCodingError(ValueError):
+    """A content coding that is not unpacked here."""
+
+
+class TooLargeError(ValueError):
+    """More than is gathered of bodies."""
+
+
+def _unpack(message: Request | Response, bytes_max: int) -> None:
+    coding = message.headers.get("content-encoding", "identity").strip().lower()
+    if coding in ("gzip", "x-gzip"):  # RFC 9110, 8.4.1.3: the same
+        message.body = _gunzip(message.body, bytes_max)
+        del message.headers["content-encoding"]
+    elif coding != "identity":
+        raise UnknownCodingError(f"the body's Content-Encoding is {coding}, which is not unpacked here")
+
+
+def _gunzip(data: bytes, bytes_max: int) -> bytes:
+    """RFC 1952, 2.2: members one after the other. Never more than a byte above the bound is unfolded."""
+    found = b""
+    while data:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            found += member.decompress(data, bytes_max + 1 - len(found))
+        except zlib.error as error:
+            raise ValueError(f"the body is no gzip: {error}") from None
+        if len(found) > bytes_max:
+            raise TooLargeError(f"the body unfolds to more than {bytes_max} bytes")
+        if not member.eof:
+            raise ValueError("the body is no whole gzip")
+        data = member.unused_data
+    return found
 
 
 def _parts(pointer: str) -> list[str]:

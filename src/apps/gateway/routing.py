@@ -14,7 +14,7 @@ from apps.gateway.config_health import Retries, numbers
 from apps.gateway.config_model import Condition, Gateway, Rewrite, Route
 from apps.yaml_source import Path
 from fastcore import regex
-from fastcore.proxy import Edit, Literal, Mirror, Parameter, Split, Tail, Upstream
+from fastcore.proxy import Edit, Literal, Mirror, Parameter, Part, Split, Tail, Upstream
 from fastcore.proxy import Route as EngineRoute
 from fastcore.proxy import RouteAuth as EngineAuth
 from fastcore.proxy import RouteHooks as EngineHooks
@@ -232,7 +232,7 @@ def _engine_route(settings: Gateway, index: int, route: Route, parts: Parts) -> 
         log=route.access_log,
         limits=limits_of(settings, route),
         auth=parts.auth(route.auth) if route.auth is not None and parts.auth is not None else None,
-        request_edits=tuple(edits_of(route.request_headers)),
+        request_edits=request_edits(route),
         query_edits=tuple(edits_of(route.request_query)),
         reply_edits=reply_edits(settings, route),
         cors=route.cors.engine() if route.cors else None,
@@ -287,6 +287,14 @@ def _answered_here(settings: Gateway, index: int, route: Route, parts: Parts) ->
         reply_edits=reply_edits(settings, route),
         cors=route.cors.engine() if route.cors else None,
     )
+
+
+def request_edits(route: Route) -> tuple[Edit, ...]:
+    """An answer that is to be changed is asked for plain, unless the route asks for something itself."""
+    own = tuple(edits_of(route.request_headers))
+    if route.response_json is None or any(edit.name.lower() == "accept-encoding" for edit in own):
+        return own
+    return (*own, Edit("set", "Accept-Encoding", (Part("literal", "identity"),)))
 
 
 def reply_edits(settings: Gateway, route: Route) -> tuple[Edit, ...]:
