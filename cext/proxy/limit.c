@@ -129,7 +129,7 @@ static bool take_units(const fc_quota_line *line, uint32_t rounds, fc_limit_use 
 {
     const fc_limit *limit = use->limit;
     uint64_t left = 0, until_ns = now_ns;
-    if (line->gone) {
+    if (fc_quota_gone(line)) {
         bool allowed = limit->when_gone == FC_LIMIT_GONE_ADMIT;
         look(use, now_ns, allowed, 0, now_ns + line->retry_ns);
         return false;
@@ -156,7 +156,7 @@ static outcome charge(const fc_quota_line *line, struct fc_limit_state *state, u
     for (uint32_t i = state->first; i < state->n; i++) {
         fc_limit_use *use = &state->uses[i];
         const fc_limit *limit = use->limit;
-        if (limit->allowances && !use->charged && !(line->gone && limit->when_gone == FC_LIMIT_GONE_LOCAL)) {
+        if (limit->allowances && !use->charged && !(fc_quota_gone(line) && limit->when_gone == FC_LIMIT_GONE_LOCAL)) {
             bool unknown = take_units(line, state->rounds, use, now_ns);
             use->decided = !unknown;
             ask = ask || unknown;

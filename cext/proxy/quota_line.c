@@ -24,11 +24,16 @@ static void tell(fc_loop *loop, fc_job *job)
     }
 }
 
-void fc_quota_line_init(fc_quota_line *line, fc_loop *loop, uint32_t waiting_max)
+void fc_quota_line_init(fc_quota_line *line, fc_loop *loop, uint32_t waiting_max, uint64_t *epoch)
 {
-    *line = (fc_quota_line){.loop = loop, .waiting_max = waiting_max, .job = {.done = tell}};
+    *line = (fc_quota_line){.loop = loop, .waiting_max = waiting_max, .epoch = epoch, .job = {.done = tell}};
     line->end = &line->first;
     line->settled_end = &line->settled;
+}
+
+bool fc_quota_turn(fc_quota_line *line, uint64_t epoch)
+{
+    return __atomic_compare_exchange_n(line->epoch, &epoch, epoch + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 fc_quota_wait *fc_quota_wait_new(fc_quota_line *line, void *owner, void (*settled)(fc_quota_wait *wait))

@@ -62,10 +62,13 @@ cdef extern from "fc/quota_line.h" nogil:
         void *owner
     ctypedef struct fc_quota_line:
         uint32_t waiting
-        bint posted, gone
+        bint posted
         uint64_t retry_ns
         void (*wake)(fc_quota_line *line) noexcept with gil
-    void fc_quota_line_init(fc_quota_line *line, fc_loop *loop, uint32_t waiting_max)
+    void fc_quota_line_init(fc_quota_line *line, fc_loop *loop, uint32_t waiting_max, uint64_t *epoch)
+    uint64_t fc_quota_epoch(const fc_quota_line *line)
+    bint fc_quota_gone(const fc_quota_line *line)
+    bint fc_quota_turn(fc_quota_line *line, uint64_t epoch)
     fc_quota_wait *fc_quota_take(fc_quota_line *line)
     void fc_quota_settle(fc_quota_wait *wait)
 

@@ -76,8 +76,6 @@ class Batch:
 
 @final
 class QuotaLine:
-    gone: float | None
-
     def __init__(
         self,
         reactor: Reactor,
@@ -85,9 +83,16 @@ class QuotaLine:
         wake: Callable[[], object],
         *,
         waiting: int = 4096,
+        retry: float = 1.0,
         capacity: int = ...,
     ) -> None: ...
     def take(self) -> Batch: ...
+    def lose(self, epoch: int) -> bool: ...
+    def find(self, epoch: int) -> bool: ...
+    @property
+    def gone(self) -> bool: ...
+    @property
+    def epoch(self) -> int: ...
     @property
     def waiting(self) -> int: ...
 

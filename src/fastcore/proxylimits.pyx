@@ -234,9 +234,12 @@ cdef class QuotaLine:
     """Requests of one proxy that wait for limits which machines share, over the tables of its Limits.
 
     wake: called without arguments, on the reactor, when the line begins; then `take`. waiting: requests that may wait at one
-    time, more are answered 503. capacity: as for Limits."""
+    time, more are answered 503. retry: seconds after which who was refused while nobody can be asked may try again.
+    capacity: as for Limits."""
 
-    def __init__(self, Reactor reactor not None, Region region not None, wake, *, waiting=4096, capacity=CAPACITY):
+    def __init__(self, Reactor reactor not None, Region region not None, wake, *, waiting=4096, double retry=1.0,
+                 uint64_t capacity=CAPACITY):
+        cdef char *base
         if self.owned is not NULL:
             raise RuntimeError("already initialised")
         if not 0 < waiting < 1 << 31:
@@ -246,7 +249,10 @@ cdef class QuotaLine:
         self.owned = <owned_line *>calloc(1, sizeof(owned_line))
         if self.owned is NULL:
             raise MemoryError
-        fc_quota_line_init(&self.owned.line, reactor.loop, waiting)
+        base = region.address("limits.epoch", sizeof(uint64_t), 0)
+        self.pinned += 1
+        fc_quota_line_init(&self.owned.line, reactor.loop, waiting, <uint64_t *>base)
+        self.owned.line.retry_ns = <uint64_t>(retry * 1e9)
         self.owned.owner = <PyObject *>self
         self.owned.line.wake = _wake_line
 
@@ -290,14 +296,21 @@ cdef class QuotaLine:
 
     @property
     def gone(self):
-        """Nobody can be asked: each limit's own policy decides. Set it to seconds after which the refused may try again, or
-        to None when somebody answers."""
-        return self.owned.line.retry_ns / 1e9 if self.owned.line.gone else None
+        """Nobody can be asked, as far as any process knows: each limit's own policy decides."""
+        return bool(fc_quota_gone(&self.owned.line))
 
-    @gone.setter
-    def gone(self, seconds):
-        self.owned.line.gone = seconds is not None
-        self.owned.line.retry_ns = int((seconds or 0) * 1e9)
+    @property
+    def epoch(self):
+        """It changes whenever `gone` does. What was asked in another one must not be granted."""
+        return fc_quota_epoch(&self.owned.line)
+
+    def lose(self, uint64_t epoch):
+        """Nobody could be asked in this epoch: gone, for all processes. False: it had ended already."""
+        return not epoch & 1 and fc_quota_turn(&self.owned.line, epoch)
+
+    def find(self, uint64_t epoch):
+        """Somebody answers again, for all processes."""
+        return epoch & 1 and fc_quota_turn(&self.owned.line, epoch)
 
     @property
     def waiting(self):

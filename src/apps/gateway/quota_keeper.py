@@ -44,7 +44,14 @@ class QuotaKeeper:
         self._extra: LRUCache[tuple[bytes, bytes], tuple[int, int]] = LRUCache(KEYS_REMEMBERED)
         """When a key's allowance ends, and units beyond those waited for."""
         self._awake = gevent.event.Event()
-        self.line = QuotaLine(reactor, region, self._awake.set, waiting=settings.waiting, capacity=CAPACITY)
+        self.line = QuotaLine(
+            reactor,
+            region,
+            self._awake.set,
+            waiting=settings.waiting,
+            retry=settings.retry / 1000,
+            capacity=CAPACITY,
+        )
         proxy.use_quotas(self.line)
         self._gone = metrics.gauge(f"{prefix}_limit_redis_gone", "Workers that cannot ask Redis for limits")
         self._asked = metrics.counter(f"{prefix}_limit_redis_questions", "Keys that Redis was asked for")
@@ -63,23 +70,24 @@ class QuotaKeeper:
 
     @property
     def view(self) -> dict[str, Any]:
-        return {"gone": self.line.gone is not None, "waiting": self.line.waiting}
+        return {"gone": self.line.gone, "waiting": self.line.waiting}
 
     def _run(self) -> None:
         while True:
-            self._awake.wait()
+            self._awake.wait(self._settings.retry / 1000)  # another worker may have found that Redis is gone
             self._awake.clear()
+            epoch = self.line.epoch  # before the keys' debts are looked at
             batch = self.line.take()
             try:
-                if batch.questions:
-                    self._ask(batch.questions)
+                if batch.questions and not epoch & 1:
+                    self._ask(batch.questions, epoch)
             finally:
                 batch.done()
-            if self.line.gone is not None:
+            if self.line.gone:
                 self.line.take().done()  # who has come meanwhile; from now on nobody does
                 self._await_redis()
 
-    def _ask(self, questions: list[Question]) -> None:
+    def _ask(self, questions: list[Question], epoch: int) -> None:
         began = time.monotonic_ns()
         self._asked.inc(len(questions))
         keys = [self._key(question.name, question.key) for question in questions]
@@ -96,8 +104,10 @@ class QuotaKeeper:
             with gevent.Timeout(self._timeout, redis.exceptions.TimeoutError(f"no answer in {self._timeout:g} s")):
                 replies = grant(self._client, calls)
         except Exception as error:  # of sockets, TLS, RESP, Redis itself: whatever it is, requests wait
-            self._lose(error)
+            self._lose(error, epoch)
             return
+        if self.line.epoch != epoch:
+            return  # this machine has counted alone meanwhile
         for question, reply in zip(questions, replies, strict=True):
             self._answer(question, reply, began)
 
@@ -125,16 +135,17 @@ class QuotaKeeper:
         """Values are hashed: they are as long as requests allow, and may be secrets."""
         return b"%b%b:%b" % (self._settings.prefix.encode(), name, hashlib.sha256(key).hexdigest()[:32].encode())
 
-    def _lose(self, error: BaseException) -> None:
+    def _lose(self, error: BaseException, epoch: int) -> None:
         what = f"{type(error).__name__}: {error}"
         log.warning("limits: Redis is gone: %s; each limit goes on as its when_gone says", what)
         self._failed.inc()
-        self._gone.set(1)
-        self.line.gone = self._settings.retry / 1000
+        self.line.lose(epoch)
         self._client.connection_pool.disconnect()
 
     def _await_redis(self) -> None:
-        while self.line.gone is not None:
+        self._gone.set(1)
+        while self.line.gone:
+            epoch = self.line.epoch
             gevent.sleep(self._settings.retry / 1000)
             try:
                 with gevent.Timeout(self._timeout, redis.exceptions.TimeoutError("no answer")):
@@ -142,7 +153,7 @@ class QuotaKeeper:
             except Exception:  # as above
                 self._client.connection_pool.disconnect()
                 continue
-            self.line.gone = None
+            self.line.find(epoch)
         self._gone.set(0)
         log.info("limits: Redis answers again")
 
