@@ -213,7 +213,11 @@ class Reloader:
 
     def _take(self, file: Path) -> None:
         try:
-            compiled = self._compiler.compile(in_thread(read_settings, str(file)))
+            text = in_thread(read_settings, str(file))
+            if not text.strip():  # emptied, to be written anew: that comes as another change
+                log.warning("settings: %s is empty; the running ones stay", file)
+                return
+            compiled = self._compiler.compile(text)
             if needs := at_start_only(self._plane.settings, compiled.general_settings()):
                 self._start_workers(needs)
             else:
