@@ -20,8 +20,8 @@ def _redis_url(value: SecretStr) -> SecretStr:
 
 class Redis(Section):
     url: Annotated[SecretStr, AfterValidator(_redis_url)]
-    """`redis://HOST:PORT/0`, `rediss://USER:PASSWORD@HOST:PORT/0` (TLS, verified) or `unix:///PATH`. Redis 5 or
-    newer."""
+    """`redis://HOST:PORT/0`, `rediss://USER:PASSWORD@HOST:PORT/0` (TLS, verified) or `unix:///PATH`. Redis 6.2
+    or newer."""
     ca_file: str | None = None
     """With `rediss`: whose certificates are believed; without it those the system believes."""
     timeout: Annotated[Duration, Field(ge=5, le=10_000)] = 100

@@ -128,7 +128,7 @@ class QuotaKeeper:
         if units:
             # Counted from the question: Redis charged later, and what is used is used within a lease of that.
             question.grant(units, began + (question.lease or self._settings.timeout * 1_000_000), debt)
-        if units < question.waiting * question.cost and not units:
+        else:
             question.refuse(began + min(wait_s * NS + wait_n, REFUSAL_BELIEVED_NS), debt)
 
     def _key(self, name: bytes, key: bytes) -> bytes:
