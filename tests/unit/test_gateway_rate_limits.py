@@ -1,11 +1,14 @@
 """Limits on requests: their settings, what the engine is given, what the control plane says about them."""
 
+from unittest.mock import Mock
+
 import falcon.testing
 import pytest
 
 from apps.gateway.config import load_settings
 from apps.gateway.control import create_app
 from apps.gateway.limits import RouteLimits
+from apps.gateway.quota_keeper import pass_on
 from apps.gateway.routing import limits_of
 from apps.gateway.service import ControlOnly, FixedConfiguration
 from fastcore.limiter import Quota
@@ -85,6 +88,23 @@ def test_a_lease_is_taken_off_the_burst(limit: Limit, burst: int, lease_ms: int)
     quota, lease = limit.share()
     assert (quota.burst, lease) == (burst, lease_ms * 1_000_000)
     assert lease * limit.rate / 1e9 <= limit.burst - quota.burst
+
+
+@pytest.mark.parametrize(
+    ("lease", "reply", "said"),
+    [
+        (200, [5, 2, 7, 0, 0], ("grant", 5, 1200, 2_000_000_007)),
+        (0, [1, 0, 7, 0, 0], ("grant", 1, 1050, 7)),
+        (200, [0, 2, 7, 0, 300], ("refuse", 1300, 2_000_000_007)),
+        (200, [0, 2, 7, 60, 0], ("refuse", 1_000_001_000, 2_000_000_007)),
+    ],
+    ids=["a lease", "none: as long as an answer may take", "refused", "refused for long: asked again in a second"],
+)
+def test_how_long_what_redis_said_holds(lease: int, reply: list[int], said: tuple) -> None:
+    question = Mock(lease=lease)
+    pass_on(question, reply, 1000, 50)
+    ((name, arguments, _),) = question.method_calls
+    assert (name, *arguments) == said
 
 
 def test_every_error_with_its_line() -> None:

@@ -109,7 +109,7 @@ class QuotaKeeper:
         if self.line.epoch != epoch:
             return  # this machine has counted alone meanwhile
         for question, reply in zip(questions, replies, strict=True):
-            self._answer(question, reply, began)
+            pass_on(question, reply, began, self._settings.timeout * 1_000_000)
 
     def _wanted(self, question: Question, now: int) -> int:
         least = question.waiting * question.cost
@@ -121,15 +121,6 @@ class QuotaKeeper:
         extra = min(2 * extra + least, most) if now < until else extra // 2 // question.cost * question.cost
         self._extra[question.name, question.key] = (now + question.lease, extra)
         return least + extra
-
-    def _answer(self, question: Question, reply: list[int], began: int) -> None:
-        units, debt_s, debt_n, wait_s, wait_n = reply
-        debt = debt_s * NS + debt_n
-        if units:
-            # Counted from the question: Redis charged later, and what is used is used within a lease of that.
-            question.grant(units, began + (question.lease or self._settings.timeout * 1_000_000), debt)
-        else:
-            question.refuse(began + min(wait_s * NS + wait_n, REFUSAL_BELIEVED_NS), debt)
 
     def _key(self, name: bytes, key: bytes) -> bytes:
         """Values are hashed: they are as long as requests allow, and may be secrets."""
@@ -156,6 +147,17 @@ class QuotaKeeper:
             self.line.find(epoch)
         self._gone.set(0)
         log.info("limits: Redis answers again")
+
+
+def pass_on(question: Question, reply: list[int], began: int, timeout: int) -> None:
+    """What Redis said to a question that `began` then; all in ns. Units last from then: Redis charged later, so they
+    are used within a lease of that."""
+    units, debt_s, debt_n, wait_s, wait_n = reply
+    debt = debt_s * NS + debt_n
+    if units:
+        question.grant(units, began + (question.lease or timeout), debt)
+    else:
+        question.refuse(began + min(wait_s * NS + wait_n, REFUSAL_BELIEVED_NS), debt)
 
 
 def _client(settings: Redis) -> redis.Redis:
