@@ -55,7 +55,7 @@ CYTHON_CFLAGS = [*CFLAGS, "-g1", "-Wno-unused-function", "-Wno-unused-parameter"
 
 # As arguments, because those come last: build_ext puts the static library behind `libraries`, and a linker that drops
 # what nobody has asked for yet (--as-needed) would drop zlib, which only the static library calls.
-SYSTEM_LIBRARIES = ["-lpthread", "-lm", "-lz", "-lssl", "-lcrypto", "-lnghttp2", "-lbrotlienc"]
+SYSTEM_LIBRARIES = ["-lpthread", "-lm", "-lz", "-lssl", "-lcrypto", "-lnghttp2", "-lbrotlienc", "-lbrotlidec"]
 
 C_SOURCES = sorted(str(path) for path in Path("cext").rglob("*.c") if path.parts[1] not in ("test", "fuzz"))
 C_HEADERS = sorted(map(str, Path("cext").rglob("*.h")))

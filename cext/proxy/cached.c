@@ -43,13 +43,16 @@ void exchange_cache_end(fc_exchange *ex)
 
 /* --- sending ----------------------------------------------------------------------------------------------------- */
 
-static void done(fc_exchange *ex)
+static bool send_piece(fc_exchange *ex, fc_buf *buf, uint32_t n)
 {
-    fc_http_req *req = ex->req;
-    bool keep = ex->keep_client;
-    fc_http_flush(req);
-    exchange_finish(ex);
-    fc_http_end(req, keep);
+    if (ex->unpack) {
+        exchange_unpack(ex, buf, buf->data, n);
+        return true;
+    }
+    if (ex->encoder)
+        return exchange_encode(ex, buf->data, n, FC_ENCODE_MORE) == 0;
+    ex->reply_bytes += n;
+    return fc_http_send(ex->req, buf, buf->data, n) == 0;
 }
 
 /* Pieces of the body, as long as the client takes them; others have their turn in between. */
@@ -58,7 +61,11 @@ void exchange_cache_drain(fc_exchange *ex)
     cached_use *use = ex->cache;
     fc_loop *loop = exchange_loop(ex);
     const fc_cache *cache = proxy_of(ex->req)->cache;
-    for (int pieces = 0; use->body_left; pieces++) {
+    for (int pieces = 0;; pieces++) {
+        if (ex->unpack && exchange_unpack_go(ex) != UNPACK_DONE)
+            return;
+        if (!use->body_left)
+            break;
         if (fc_http_full(ex->req)) {
             fc_http_flush(ex->req);
             if (fc_http_full(ex->req))
@@ -71,17 +78,13 @@ void exchange_cache_drain(fc_exchange *ex)
         }
         uint32_t n = use->body_left < FC_BUF_LARGE ? (uint32_t)use->body_left : (uint32_t)FC_BUF_LARGE;
         fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, n);
-        bool ok = buf && fc_cache_read(cache, &use->item, (uint32_t)use->body_at, buf->data, n) &&
-                  (ex->encoder ? exchange_encode(ex, buf->data, n, FC_ENCODE_MORE)
-                               : fc_http_send(ex->req, buf, buf->data, n)) == 0;
+        bool ok = buf && fc_cache_read(cache, &use->item, (uint32_t)use->body_at, buf->data, n) && send_piece(ex, buf, n);
         if (buf)
             fc_buf_unref(buf);
         if (!ok) { /* evicted or replaced under our eyes: the client learns it from the missing end */
             exchange_cut(ex);
             return;
         }
-        if (!ex->encoder)
-            ex->reply_bytes += n;
         use->body_at += n;
         use->body_left -= n;
     }
@@ -89,7 +92,10 @@ void exchange_cache_drain(fc_exchange *ex)
         exchange_cut(ex);
         return;
     }
-    done(ex);
+    if (ex->unpack)
+        exchange_unpack_end(ex);
+    else
+        exchange_end(ex);
 }
 
 static bool stays_in_304(fc_slice name)
@@ -167,8 +173,8 @@ bool exchange_cache_answer(fc_exchange *ex)
     size_t room = use->head.text_len + HEAD_EXTRA + exchange_cache_room(ex) + exchange_answer_room(ex) +
                   (ex->limited ? exchange_limit_room(ex) : 0);
     if (ex->route->coding)
-        exchange_encode_choose(ex, base, &head);
-    size_t joined = !ex->encoder && use->body_left + room <= FC_BUF_LARGE ? (size_t)use->body_left : 0;
+        exchange_code_choose(ex, base, &head);
+    size_t joined = !ex->encoder && !ex->unpack && use->body_left + room <= FC_BUF_LARGE ? (size_t)use->body_left : 0;
     fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, room + joined < FC_BUF_LARGE ? room + joined : FC_BUF_LARGE);
     if (!buf) {
         problem_answer(ex, PROBLEM_OVERLOADED, "out of buffers", NULL);
@@ -176,8 +182,8 @@ bool exchange_cache_answer(fc_exchange *ex)
     }
     use->hit = true;
     ex->status = head.status;
-    ex->keep_client = fc_http_may_keep(req) && req->body_done;
-    ex->reply_chunked = ex->encoder != NULL;
+    ex->reply_chunked = ex->encoder || (ex->unpack && req->head.minor > 0);
+    ex->keep_client = fc_http_may_keep(req) && req->body_done && (!ex->unpack || ex->reply_chunked);
     fc_text out = fc_text_at(buf->data, buf->cap);
     exchange_build_reply(ex, base, &head, &out);
     if (out.overflow || (joined && (size_t)(out.end - out.p) < joined) ||
@@ -185,6 +191,8 @@ bool exchange_cache_answer(fc_exchange *ex)
         use->hit = false;
         if (ex->encoder)
             exchange_encode_free(ex);
+        if (ex->unpack)
+            exchange_unpack_free(ex);
         fc_buf_unref(buf);
         return false;
     }

@@ -23,6 +23,8 @@ void exchange_finish(fc_exchange *ex)
         fc_outq_clear(&ex->body);
     if (ex->encoder)
         exchange_encode_free(ex);
+    if (ex->unpack)
+        exchange_unpack_free(ex);
     if (ex->admitted_ns)
         exchange_admit_end(ex);
     uint64_t *row = proxy->metrics.row;
@@ -60,10 +62,20 @@ void exchange_finish(fc_exchange *ex)
     proxy->active--;
 }
 
+void exchange_end(fc_exchange *ex)
+{
+    fc_http_req *req = ex->req;
+    bool keep = ex->keep_client;
+    fc_http_flush(req);
+    exchange_finish(ex);
+    fc_http_end(req, keep);
+}
+
 static void cut(fc_exchange *ex, enum problem problem)
 {
     fc_http_req *req = ex->req;
-    ex->error = "answer_cut";
+    if (!ex->error)
+        ex->error = "answer_cut";
     count(proxy_of(req), FC_CELL_UPSTREAM_FAILURES, 1);
     bool said = ex->grpc && exchange_grpc_cut(ex, problem);
     if (said)
@@ -119,9 +131,10 @@ static void on_total(fc_timer *timer, void *ctx)
 
 /* --- from the client --------------------------------------------------------------------------------------------- */
 
-static void on_drain(fc_http_req *req)
+void exchange_drained(fc_exchange *ex)
 {
-    fc_exchange *ex = exchange_of(req);
+    if (ex->unpack && exchange_unpack_go(ex) != UNPACK_DONE)
+        return;
     if (ex->state == EX_CACHED) {
         exchange_cache_drain(ex);
         return;
@@ -131,6 +144,8 @@ static void on_drain(fc_http_req *req)
     exchange_watch(ex, ex->state == EX_TUNNEL ? ex->route->tunnel_idle_ms : ex->route->between_bytes_ms);
     fc_conn_resume(exchange_upstream(ex));
 }
+
+static void on_drain(fc_http_req *req) { exchange_drained(exchange_of(req)); }
 
 static void on_failed(fc_http_req *req, fc_http_failure why)
 {

@@ -9,7 +9,7 @@
 /* An X-Request-Id of a trusted proxy is taken up to this length; UUIDs and ULIDs are shorter. */
 #define FC_REQUEST_ID_MAX 64
 
-enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_QUOTA, EX_CACHE_WAIT, EX_CACHED, EX_HOOK, EX_LEASE, EX_AWAIT, EX_RELAY, EX_TUNNEL };
+enum fc_exchange_state { EX_ROUTE, EX_PARK, EX_QUOTA, EX_CACHE_WAIT, EX_CACHED, EX_HOOK, EX_LEASE, EX_AWAIT, EX_RELAY, EX_UNPACK, EX_TUNNEL };
 
 struct fc_exchange {
     fc_lease lease;
@@ -68,6 +68,7 @@ struct fc_exchange {
     fc_outq body;
     fc_encoder *encoder;    /* of the answer's body; NULL: it goes as it comes */
     uint8_t coding;         /* fc_coding, of the encoder */
+    struct exchange_unpack *unpack; /* the answer's body is decoded */
     bool coding_varies;     /* the answer depends on Accept-Encoding */
     const fc_mirror *mirror_to;     /* the route's, until the copy has been made */
     struct exchange_mirror *mirror; /* the copy, while it takes the request's body */
@@ -250,17 +251,39 @@ int exchange_hook_put_body(const fc_exchange *ex, fc_outq *to);
 /* --- encode.c ----------------------------------------------------------------------------------------------------- */
 
 /* REQUIRES ex->route->coding. Is this answer, before its head is built, to be encoded? Then ex->encoder is set, and the
- * body must be chunked. */
-void exchange_encode_choose(fc_exchange *ex, const char *base, const fc_http1_head *head);
+ * body must be chunked. Or to be decoded? Then ex->unpack is, and its length is not known. */
+void exchange_code_choose(fc_exchange *ex, const char *base, const fc_http1_head *head);
 /* Lines for its head; REQUIRES ex->coding_varies. */
-void exchange_encode_fields(const fc_exchange *ex, fc_text *out);
-/* A field that does not hold for what is encoded. */
-bool exchange_encode_changes(fc_slice name);
+void exchange_code_fields(const fc_exchange *ex, fc_text *out);
+/* A field that does not hold for the body in another coding. */
+bool exchange_code_changes(fc_slice name);
 /* These REQUIRE ex->encoder. Bytes of the body, as chunks. 0 or -errno. */
 int exchange_encode(fc_exchange *ex, const char *p, size_t n, fc_encode_op op);
 /* All of it; the last chunk is the caller's. */
 int exchange_encode_end(fc_exchange *ex);
 void exchange_encode_free(fc_exchange *ex);
+
+/* What has been put into the block behind FC_CHUNK_HEAD_MAX bytes goes out: as a chunk, its framing written around it, or as
+ * it is. REQUIRES: 2 bytes are free behind it. */
+int exchange_send_block(fc_exchange *ex, fc_buf *buf);
+
+/* --- unpack.c ----------------------------------------------------------------------------------------------------- */
+
+enum unpack_state {
+    UNPACK_DONE,  /* nothing waits: more may come */
+    UNPACK_WAITS, /* for the client, or for others' turn; exchange_drained follows */
+    UNPACK_OVER,  /* the exchange has ended */
+};
+
+/* The body of the answer is to be decoded: ex->unpack is set, unless there is no memory. */
+void exchange_unpack_begin(fc_exchange *ex, fc_coding coding);
+/* The rest REQUIRE ex->unpack. Bytes of the body; REQUIRES: none wait. What follows is exchange_unpack_go. */
+void exchange_unpack(fc_exchange *ex, fc_buf *buf, const char *p, size_t n);
+enum unpack_state exchange_unpack_go(fc_exchange *ex);
+bool exchange_unpack_waits(const fc_exchange *ex);
+/* That was all of it: the exchange ends when the client has it. */
+void exchange_unpack_end(fc_exchange *ex);
+void exchange_unpack_free(fc_exchange *ex);
 
 /* --- mirror.c ----------------------------------------------------------------------------------------------------- */
 
@@ -380,6 +403,10 @@ void exchange_admitted(fc_exchange *ex);
 void exchange_send_on(fc_exchange *ex);
 /* The head has been built, and functions have seen it. */
 void exchange_send_built(fc_exchange *ex);
+/* All of the answer has been queued. */
+void exchange_end(fc_exchange *ex);
+/* The client has taken enough that more may be queued. */
+void exchange_drained(fc_exchange *ex);
 /* Counters, log line, references: the exchange is over whichever way. */
 void exchange_finish(fc_exchange *ex);
 /* The upstream failed us: answer with a problem, or cut an answer that has begun. */

@@ -310,7 +310,7 @@ void exchange_lost(fc_exchange *ex, bool clean_end)
     }
     if (ex->state == EX_TUNNEL || (clean_end && ex->state == EX_RELAY && ex->reply_framing == FC_BODY_CLOSE)) {
         if (ex->encoder ? exchange_end_encoded(ex) < 0
-                        : ex->reply_chunked && fc_http_send(ex->req, NULL, "0\r\n\r\n", 5) < 0) {
+                        : ex->reply_chunked && !ex->unpack && fc_http_send(ex->req, NULL, "0\r\n\r\n", 5) < 0) {
             exchange_cut(ex);
             return;
         }

@@ -471,7 +471,7 @@ static bool is_strong_etag(const char *base, const fc_http1_field *field)
 
 /* route: NULL for heads that it does not change. */
 static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head, bool keep_trailer,
-                       const fc_route *route, bool encoded, uint64_t *seen)
+                       const fc_route *route, bool coded, uint64_t *seen)
 {
     bool has_date = false;
     const fc_edits *edits = route ? route->reply_edits : NULL;
@@ -485,10 +485,10 @@ static bool put_fields(fc_text *out, const char *base, const fc_http1_head *head
         has_date |= f->id == FC_FIELD_DATE;
         if (own_cors && is_cors(at(base, f->name)))
             continue;
-        if (encoded && exchange_encode_changes(at(base, f->name)))
+        if (coded && exchange_code_changes(at(base, f->name)))
             continue;
         fc_slice renamed;
-        bool weak = encoded && is_strong_etag(base, f);
+        bool weak = coded && is_strong_etag(base, f);
         if (weak && (!edits || exchange_edit(edits, at(base, f->name), seen, &renamed) == FC_FATE_KEEP))
             put_weak(out, base, f);
         else if (edits)
@@ -515,7 +515,8 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
     fc_proxy *proxy = proxy_of(req);
     put_status(out, head->status, at(base, head->reason));
     uint64_t seen = 0;
-    if (!put_fields(out, base, head, ex->reply_chunked && req->head.te_trailers, ex->route, ex->encoder, &seen)) {
+    if (!put_fields(out, base, head, ex->reply_chunked && req->head.te_trailers && !ex->unpack, ex->route,
+                    ex->encoder || ex->unpack, &seen)) {
         FC_TEXT_LIT(out, "Date: ");
         fc_text_put(out, fc_date_now(&proxy->date), FC_DATE_LEN);
         FC_TEXT_LIT(out, "\r\n");
@@ -527,10 +528,10 @@ void exchange_build_reply(fc_exchange *ex, const char *base, const fc_http1_head
     if (ex->cache)
         exchange_cache_fields(ex, out);
     if (ex->coding_varies)
-        exchange_encode_fields(ex, out);
+        exchange_code_fields(ex, out);
     if (ex->reply_chunked) {
         FC_TEXT_LIT(out, "Transfer-Encoding: chunked\r\n");
-    } else if (head->has_length && head->status != 204) {
+    } else if (head->has_length && head->status != 204 && !ex->unpack) {
         FC_TEXT_LIT(out, "Content-Length: ");
         fc_text_u64(out, head->content_length);
         FC_TEXT_LIT(out, "\r\n");

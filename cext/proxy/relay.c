@@ -18,17 +18,24 @@ static fc_exchange *of(fc_lease *lease) { return FC_CONTAINER_OF(lease, fc_excha
 
 /* --- towards the client ------------------------------------------------------------------------------------------ */
 
-void exchange_complete(fc_exchange *ex)
+/* The target has said all; what it said may still be stored. */
+static void end_upstream(fc_exchange *ex)
 {
-    fc_http_req *req = ex->req;
     bool clean = ex->upstream_reusable && ex->request_done && !ex->deaf && ex->pos == (ex->in ? ex->in->used : 0);
     fc_lease_release(&ex->lease, clean, ex->first_byte_ns - ex->leased_ns, false);
-    bool keep = ex->keep_client;
     if (ex->cache && exchange_cache_storing(ex))
         exchange_cache_commit(ex);
-    fc_http_flush(req);
-    exchange_finish(ex);
-    fc_http_end(req, keep);
+}
+
+void exchange_complete(fc_exchange *ex)
+{
+    end_upstream(ex);
+    if (ex->unpack) {
+        ex->state = EX_UNPACK;
+        exchange_unpack_end(ex);
+    } else {
+        exchange_end(ex);
+    }
 }
 
 static int send_reply(fc_exchange *ex, fc_buf *buf, const char *p, size_t n)
@@ -39,6 +46,10 @@ static int send_reply(fc_exchange *ex, fc_buf *buf, const char *p, size_t n)
         exchange_cache_store(ex, p, n);
     if (ex->encoder)
         return exchange_encode(ex, p, n, FC_ENCODE_MORE);
+    if (ex->unpack) {
+        exchange_unpack(ex, buf, p, n);
+        return 0;
+    }
     ex->reply_bytes += n;
     return fc_http_send(ex->req, buf, p, n);
 }
@@ -53,7 +64,7 @@ int exchange_end_encoded(fc_exchange *ex)
  * space before was the head or CHUNK_ROOM, the space behind is kept free by the reader. */
 static int send_chunk(fc_exchange *ex, char *p, size_t n)
 {
-    if (ex->encoder || ex->collecting)
+    if (ex->encoder || ex->unpack || ex->collecting)
         return send_reply(ex, ex->in, p, n);
     char head[FC_CHUNK_HEAD_MAX];
     size_t head_len = fc_chunk_head(head, n);
@@ -111,7 +122,7 @@ static enum relayed relay_trailers(fc_exchange *ex)
     ex->pos += (uint32_t)rc;
     if (ex->grpc)
         exchange_grpc_look(ex, base, &head);
-    if (!ex->reply_chunked || ex->collecting)
+    if (!ex->reply_chunked || ex->unpack || ex->collecting) /* trailers about what is unpacked do not hold */
         return RELAY_DONE;
     if (ex->encoder && exchange_encode_end(ex) < 0)
         return RELAY_NO_MEMORY;
@@ -177,6 +188,8 @@ static bool relay(fc_exchange *ex)
         if (ex->encoder && ex->reply_framing != FC_BODY_LENGTH && !exchange_upstream(ex)->readable &&
             exchange_encode(ex, NULL, 0, FC_ENCODE_FLUSH) < 0)
             break;
+        if (ex->unpack && exchange_unpack_go(ex) == UNPACK_OVER)
+            return false;
         fc_http_flush(ex->req);
         return true;
     case RELAY_DONE:
@@ -265,14 +278,15 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
     const fc_route_hooks *hooks = ex->route->hooks;
     bool hooked = hooks && hooks->response >= 0;
     if (ex->route->coding && !(hooked && hooks->response_body_max)) /* a function that looks at bodies sees them plain */
-        exchange_encode_choose(ex, base, head);
-    bool unbounded = head->framing == FC_BODY_CHUNKED || head->framing == FC_BODY_CLOSE || ex->encoder;
+        exchange_code_choose(ex, base, head);
+    bool coded = ex->encoder || ex->unpack;
+    bool unbounded = head->framing == FC_BODY_CHUNKED || head->framing == FC_BODY_CLOSE || coded;
     ex->reply_chunked = unbounded && req->head.minor > 0;
     /* A client whose body is still on its way may not be able to stop sending it: no second request there. */
     ex->keep_client = fc_http_may_keep(req) && req->body_done && (!unbounded || ex->reply_chunked);
     size_t have = ex->in->used - ex->pos;
     bool whole = head->framing == FC_BODY_NONE || (head->framing == FC_BODY_LENGTH && have >= ex->reply_left);
-    size_t joined = whole && ex->reply_left <= INLINE_BODY_MAX && !ex->encoder && !hooked ? ex->reply_left : 0;
+    size_t joined = whole && ex->reply_left <= INLINE_BODY_MAX && !coded && !hooked ? ex->reply_left : 0;
     size_t room = head_len + 2 * head->fields_len + 512 + joined + (ex->limited ? exchange_limit_room(ex) : 0) +
                   exchange_answer_room(ex) + (ex->cache ? exchange_cache_room(ex) : 0);
     fc_buf *buf = fc_buf_get(exchange_loop(ex)->bufs, room);
@@ -323,12 +337,8 @@ static bool begin_reply(fc_exchange *ex, const char *base, const fc_http1_head *
 
 void exchange_hooked_reply(fc_exchange *ex, bool whole)
 {
-    fc_http_req *req = ex->req;
     if (whole) {
-        bool keep = ex->keep_client;
-        fc_http_flush(req);
-        exchange_finish(ex);
-        fc_http_end(req, keep);
+        exchange_end(ex);
         return;
     }
     ex->state = EX_RELAY;
@@ -338,10 +348,10 @@ void exchange_hooked_reply(fc_exchange *ex, bool whole)
     }
     fc_conn *from = exchange_upstream(ex);
     exchange_watch(ex, ex->route->between_bytes_ms);
-    if ((ex->in && ex->in->used > ex->pos && !relay(ex)) || ex->finished)
+    if ((ex->in && ex->in->used > ex->pos && !relay(ex)) || ex->finished || (ex->unpack && exchange_unpack_waits(ex)))
         return;
     fc_conn_resume(from);
-    fc_http_flush(req);
+    fc_http_flush(ex->req);
 }
 
 /* Is the answer wholly here, so that its connection can be used again though nobody reads it? */
@@ -465,7 +475,7 @@ static void on_read(fc_lease *lease)
             if (!relay(ex))
                 return;
         }
-        if (fc_http_full(ex->req)) {
+        if (fc_http_full(ex->req) || (ex->unpack && exchange_unpack_waits(ex))) {
             /* The client is slow: stop here, and let it have the time it needs. */
             fc_conn_pause(from);
             exchange_watch(ex, 0);

@@ -298,6 +298,7 @@ cdef extern from "fc/proxy.h" nogil:
         uint64_t least_bytes
         uint8_t gzip_level
         signed char br_quality
+        bint unpack
     ctypedef struct fc_mirror:
         const fc_route *route
         uint64_t share
@@ -359,7 +360,7 @@ cdef extern from "fc/proxy.h" nogil:
         bint x_forwarded, forwarded
         uint32_t hops_max
         bint log_subject
-        uint32_t encoders_max
+        uint32_t coders_max
         double log_sample
     ctypedef struct fc_proxy_tracing:
         bint on, trust

@@ -166,6 +166,7 @@ class Coding:
     least_bytes: int = 1024
     gzip: int = 5
     br: int = 4
+    unpack: bool = True
 
 @dataclass(frozen=True)
 class Mirror:

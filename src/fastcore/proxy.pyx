@@ -142,6 +142,7 @@ CELLS = (
     ("mirrored_failed", "Those of them that their targets failed"),
     ("mirrored_dropped", "Those that were not sent, or not to the end: too many, too slow, or the client gone"),
     ("compressed_answers", "Answers compressed on their way"),
+    ("unpacked_answers", "Answers that came compressed and were unpacked for clients that do not take that"),
     ("hook_calls", "Calls of functions of the operator's own: routes without them never enter the interpreter"),
 )
 
@@ -200,12 +201,14 @@ class Split:
 @dataclass(frozen=True)
 class Coding:
     """Answers of these media types ("text/html", or "text/" for all of text) are compressed for clients that take it, unless
-    they are known to be shorter than least_bytes. gzip: level, 0 without it; br: quality, -1 without it."""
+    they are known to be shorter than least_bytes. gzip: level, 0 without it; br: quality, -1 without it. unpack: answers that
+    come in gzip or br are decoded for clients that do not take it."""
 
     types: tuple[str, ...]
     least_bytes: int = 1024
     gzip: int = 5
     br: int = 4
+    unpack: bool = True
 
 
 @dataclass(frozen=True)
@@ -299,7 +302,7 @@ cdef class Proxy:
     log_sample: share of requests logged, 0..1. log_subject: the log says who asked. Further keyword arguments are the HTTP server's limits: header_bytes,
     headers, url_bytes, body_bytes, body_rate_min, requests_per_connection, connections, buffer_bytes (high watermark), and
     its timeouts in seconds: header_timeout, idle_timeout, body_timeout, write_timeout, drain_idle. http2: an Http2; None
-    speaks HTTP/1.1 only. compressions: answers that may be compressed at one time.
+    speaks HTTP/1.1 only. compressions: answers that may be compressed or unpacked at one time.
     """
 
     cdef fc_proxy *handle
@@ -356,7 +359,7 @@ cdef class Proxy:
         settings.hops_max = _count(hops_max, "hops_max")
         settings.log_sample = log_sample
         settings.log_subject = log_subject
-        settings.encoders_max = _count(compressions, "compressions")
+        settings.coders_max = _count(compressions, "compressions")
         nets = <fc_net *>PyMem_Calloc(len(trusted) + 1, sizeof(fc_net))
         if nets is NULL:
             raise MemoryError

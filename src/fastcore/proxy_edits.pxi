@@ -180,6 +180,7 @@ cdef class _Changes:
         coding.least_bytes = asked.least_bytes
         coding.gzip_level = asked.gzip
         coding.br_quality = asked.br
+        coding.unpack = asked.unpack
         return coding
 
     cdef const fc_cache_policy *policy(self, object asked) except? NULL:

@@ -312,7 +312,7 @@ def test_no_more_at_once_than_allowed(start_gateway: Callable[..., Gateway], mak
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("compress: {gzip: 0, br: -1}", "neither gzip nor br"),
+        ("compress: {gzip: 0, br: -1, unpack: false}", "neither gzip nor br"),
         ("compress: {gzip: 10}", "compress.gzip"),
         ("compress: {types: [html]}", "is no media type"),
         ("compress: {types: ['text/html; charset=utf-8']}", "is no media type"),

@@ -12,7 +12,7 @@
  *      |                \  it dies before the first byte, or what else the route retries: LEASE again, if idempotent
  *      |                   and attempts and the upstream's budget remain (retry.c)
  *    RELAY  response head sent to the client; its body streaming          101: TUNNEL
- *      |
+ *      |  \  it is unpacked for its client, who is slower than the target: UNPACK, without the connection
  *    DONE   log line, counters, connection back to the pool
  *
  * Framing on both sides is chosen here from parsed facts and never copied (RFC 9112 6, 11.2).
@@ -114,13 +114,14 @@ typedef struct fc_split {
     uint32_t total; /* of the weights; more than 0 */
 } fc_split;
 
-/* Answers are encoded for clients that take it. */
+/* Answers are encoded for clients that take it, and decoded for those that do not. */
 typedef struct fc_coding_policy {
     const fc_slice *types; /* media types, as in "text/html" or "text/" */
     uint32_t types_len;
     uint64_t least_bytes;  /* shorter ones, where that is known, are not worth it */
     uint8_t gzip_level;    /* 0: no gzip */
     int8_t br_quality;     /* -1: no br */
+    bool unpack;           /* what comes in a coding the client does not take is decoded */
 } fc_coding_policy;
 
 /* Copies of a route's requests go elsewhere as well. */
@@ -203,6 +204,7 @@ typedef enum fc_proxy_cell {
     FC_CELL_MIRRORS_FAILED,    /* that their targets failed */
     FC_CELL_MIRRORS_DROPPED,   /* that were not sent, or not to the end: too many, too slow, or the client gone */
     FC_CELL_ENCODED,           /* answers compressed on their way */
+    FC_CELL_UNPACKED,          /* and unpacked */
     FC_CELL_HOOKS,             /* calls of the operator's own functions */
     FC_CELL_COUNT
 } fc_proxy_cell;
@@ -224,7 +226,7 @@ typedef struct fc_proxy_settings {
     bool x_forwarded, forwarded; /* which fields we write (RFC 7239 for the second) */
     uint32_t hops_max;           /* answers 508 when Via names us this often */
     bool log_subject;            /* the log says who asked */
-    uint32_t encoders_max;       /* answers that may be compressed at one time; others are sent as they are */
+    uint32_t coders_max;         /* answers that may be compressed or unpacked at one time; others are sent as they are */
     double log_sample;           /* share of requests that are logged, 0..1; failures always are */
 } fc_proxy_settings;
 
@@ -255,7 +257,7 @@ struct fc_proxy {
     uint32_t active;      /* exchanges under way */
     struct exchange_mirror *mirrors; /* copies of requests under way */
     uint32_t mirrors_len;
-    uint32_t encoders;    /* in use */
+    uint32_t coders;      /* answers that are compressed or unpacked now */
     uint64_t log_second; /* the second `log_time` stands for */
     char log_time[19];
     double log_share;

@@ -1,4 +1,4 @@
-"""Settings of answers that are compressed on their way."""
+"""Settings of answers that are compressed, or unpacked, on their way."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -50,8 +50,11 @@ class Compress(Section):
     br: Annotated[int, Field(ge=-1, le=11), Whole] = 4
     """Quality of Brotli, 0 (quick) to 11 (small, and far too slow for answers made on demand); -1: no Brotli."""
 
+    unpack: bool = True
+    """Answers that come in gzip or br are unpacked for clients that do not take it, those that say nothing included."""
+
     def coding(self) -> Coding | None:
-        return Coding(self.types, self.min_bytes, self.gzip, self.br) if self.enabled else None
+        return Coding(self.types, self.min_bytes, self.gzip, self.br, self.unpack) if self.enabled else None
 
 
 CompressOrSwitch = Annotated[
@@ -60,5 +63,5 @@ CompressOrSwitch = Annotated[
 
 
 def check_compress(at: Path, compress: Compress | None) -> Iterator[Finding]:
-    if compress is not None and compress.enabled and not compress.gzip and compress.br < 0:
-        yield at, "neither gzip nor br: write false for no compression"
+    if compress is not None and compress.enabled and not (compress.gzip or compress.unpack) and compress.br < 0:
+        yield at, "neither gzip nor br, nor unpack: write false for no compression"

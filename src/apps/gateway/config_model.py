@@ -187,7 +187,8 @@ class Limits(Section):
     requests_per_connection: Annotated[int, Field(ge=0), Whole] = 0
     """A client connection is closed after this many requests; 0 is never."""
     compressions: Annotated[int, Field(ge=1, le=1_000_000), Whole] = 1000
-    """Answers a worker compresses at one time, at up to 1 MB of memory each; others go as they are."""
+    """Answers a worker compresses or unpacks at one time, at up to 1 MB of memory each (br that is unpacked: as much as
+    its window, 16 MB at the most); others go as they are."""
     buffer_bytes: Annotated[Size, Field(ge=4096, le=64 << 20)] = 128 * 1024
     """High watermark per exchange and direction: reading pauses while this much waits to be written. 4KB to
     64MB."""
@@ -360,7 +361,8 @@ class Route(Section):
     security_headers: SecurityOrSwitch | None = None
     """Fields that make browsers careful. Without it the general `security_headers`; false: none."""
     compress: CompressOrSwitch | None = None
-    """Compress answers for clients that take it. Without it the general `compress`; false: not."""
+    """Compress answers for clients that take it, unpack them for others. Without it the general `compress`; false:
+    neither."""
     cache: RouteCacheOrTrue | None = None
     """`true`, or a mapping: store answers as RFC 9111 allows, and answer with them. Without it nothing is stored."""
     cors: Cors | None = None
