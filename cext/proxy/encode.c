@@ -85,6 +85,8 @@ static void encode_begin(fc_exchange *ex)
         return;
     ex->encoder = fc_encoder_new(coding, coding == FC_CODING_GZIP ? policy->gzip_level : policy->br_quality);
     ex->coding = (uint8_t)coding;
+    if (ex->encoder)
+        proxy_of(ex->req)->coders++;
 }
 
 void exchange_code_choose(fc_exchange *ex, const char *base, const fc_http1_head *head)
@@ -104,10 +106,29 @@ void exchange_code_choose(fc_exchange *ex, const char *base, const fc_http1_head
         encode_begin(ex);
     else if (!takes(ex, facts.coding))
         exchange_unpack_begin(ex, facts.coding);
-    if (ex->encoder || ex->unpack) { /* without memory for it, it goes as it is */
-        proxy->coders++;
+    if (ex->encoder || ex->unpack) /* without memory for it, it goes as it is */
         count(proxy, ex->encoder ? FC_CELL_ENCODED : FC_CELL_UNPACKED, 1);
-    }
+}
+
+void exchange_code_choose_request(fc_exchange *ex)
+{
+    const fc_proxy *proxy = proxy_of(ex->req);
+    const fc_http1_head *q = &ex->req->head;
+    /* Functions get bodies as they came. */
+    bool hooked = ex->route->hooks && ex->route->hooks->request >= 0;
+    if (ex->unpack_request || ex->request_done || ex->upgrade || ex->grpc || hooked || proxy->coders >= proxy->settings.coders_max)
+        return;
+    unsigned codings = 0;
+    fc_coding coding = FC_CODING_IDENTITY;
+    for (uint32_t i = 0; i < q->fields_len; i++)
+        if (named(at(ex->req->base, q->fields[i].name), "Content-Encoding")) {
+            codings++;
+            coding = coding_of(at(ex->req->base, q->fields[i].value));
+        }
+    if (codings == 1 && coding != FC_CODING_IDENTITY)
+        exchange_unpack_request_begin(ex, coding);
+    if (ex->unpack_request)
+        count(proxy_of(ex->req), FC_CELL_UNPACKED_REQUESTS, 1);
 }
 
 bool exchange_code_changes(fc_slice name)

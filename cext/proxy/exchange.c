@@ -25,6 +25,8 @@ void exchange_finish(fc_exchange *ex)
         exchange_encode_free(ex);
     if (ex->unpack)
         exchange_unpack_free(ex);
+    if (ex->unpack_request)
+        exchange_unpack_request_free(ex);
     if (ex->admitted_ns)
         exchange_admit_end(ex);
     uint64_t *row = proxy->metrics.row;
@@ -322,6 +324,8 @@ static void send_on(fc_exchange *ex, const fc_router_match *match)
     if (ex->head_out) /* asked once already, with conditions */
         fc_buf_unref(ex->head_out);
     ex->head_out = NULL;
+    if (ex->route->coding && ex->route->coding->unpack_requests)
+        exchange_code_choose_request(ex);
     int status = exchange_build_request(ex, match);
     if (status) {
         problem_answer(ex, problem_of(status),

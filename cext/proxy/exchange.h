@@ -68,7 +68,7 @@ struct fc_exchange {
     fc_outq body;
     fc_encoder *encoder;    /* of the answer's body; NULL: it goes as it comes */
     uint8_t coding;         /* fc_coding, of the encoder */
-    struct exchange_unpack *unpack; /* the answer's body is decoded */
+    struct exchange_unpack *unpack, *unpack_request; /* the answer's body is decoded; the request's */
     bool coding_varies;     /* the answer depends on Accept-Encoding */
     const fc_mirror *mirror_to;     /* the route's, until the copy has been made */
     struct exchange_mirror *mirror; /* the copy, while it takes the request's body */
@@ -255,6 +255,8 @@ int exchange_hook_put_body(const fc_exchange *ex, fc_outq *to);
 void exchange_code_choose(fc_exchange *ex, const char *base, const fc_http1_head *head);
 /* Lines for its head; REQUIRES ex->coding_varies. */
 void exchange_code_fields(const fc_exchange *ex, fc_text *out);
+/* Is the body of this request, before its head is built, to be decoded? Then ex->unpack_request is set. */
+void exchange_code_choose_request(fc_exchange *ex);
 /* A field that does not hold for the body in another coding. */
 bool exchange_code_changes(fc_slice name);
 /* These REQUIRE ex->encoder. Bytes of the body, as chunks. 0 or -errno. */
@@ -284,6 +286,14 @@ bool exchange_unpack_waits(const fc_exchange *ex);
 /* That was all of it: the exchange ends when the client has it. */
 void exchange_unpack_end(fc_exchange *ex);
 void exchange_unpack_free(fc_exchange *ex);
+/* The same with the body of the request, towards the target: before its head is built. */
+void exchange_unpack_request_begin(fc_exchange *ex, fc_coding coding);
+/* The rest REQUIRE ex->unpack_request. Bytes of the body; the client is paused while they wait. */
+void exchange_unpack_request(fc_exchange *ex, fc_buf *buf, const char *p, size_t n);
+void exchange_unpack_request_end(fc_exchange *ex);
+/* The target has taken enough that more may be queued. */
+void exchange_unpack_request_drained(fc_exchange *ex);
+void exchange_unpack_request_free(fc_exchange *ex);
 
 /* --- mirror.c ----------------------------------------------------------------------------------------------------- */
 
@@ -422,6 +432,10 @@ static inline fc_loop *exchange_loop(fc_exchange *ex) { return ex->req->server->
 void exchange_acquire(fc_exchange *ex, bool fresh);
 void exchange_on_ready(fc_lease *lease);
 void exchange_on_lease_failed(fc_lease *lease, fc_lease_failure why);
+/* Bytes of the body as the target gets it. 0 or -ENOMEM. */
+int exchange_put_body(fc_exchange *ex, fc_buf *buf, const char *p, size_t n);
+/* All of it. trailers: may be NULL. */
+void exchange_put_body_end(fc_exchange *ex, const char *base, const fc_http1_head *trailers);
 void exchange_on_body(fc_http_req *req, fc_buf *buf, const char *p, size_t n);
 void exchange_on_body_end(fc_http_req *req, const char *base, const fc_http1_head *trailers);
 void exchange_on_flush(fc_loop *loop, fc_task *task);

@@ -159,7 +159,7 @@ static int put_framing(fc_exchange *ex, fc_conn *to, const char *p, size_t n)
     return fc_conn_write(to, ex->framing, at, n);
 }
 
-static int put_body(fc_exchange *ex, fc_conn *to, fc_buf *buf, const char *p, size_t n)
+static int frame_body(fc_exchange *ex, fc_conn *to, fc_buf *buf, const char *p, size_t n)
 {
     if (!ex->request_chunked)
         return fc_conn_write(to, buf, p, n);
@@ -170,6 +170,36 @@ static int put_body(fc_exchange *ex, fc_conn *to, fc_buf *buf, const char *p, si
     return rc < 0 ? rc : fc_conn_write(to, NULL, "\r\n", 2);
 }
 
+int exchange_put_body(fc_exchange *ex, fc_buf *buf, const char *p, size_t n)
+{
+    if (n && ex->mirror)
+        exchange_mirror_body(ex, buf, p, n);
+    fc_conn *to = exchange_upstream(ex);
+    if (n && frame_body(ex, to, buf, p, n) < 0)
+        return -ENOMEM;
+    if (ex->state == EX_AWAIT)
+        exchange_watch(ex, ex->route->between_bytes_ms);
+    if (fc_conn_full(to))
+        flush_or_pause(ex);
+    else
+        flush_later(ex);
+    return 0;
+}
+
+static void pass_tunnel(fc_exchange *ex, fc_buf *buf, const char *p, size_t n)
+{
+    fc_conn *to = exchange_upstream(ex);
+    if (fc_conn_write(to, buf, p, n) < 0) {
+        exchange_cut(ex);
+        return;
+    }
+    exchange_watch(ex, ex->route->tunnel_idle_ms);
+    if (fc_conn_full(to))
+        flush_or_pause(ex);
+    else
+        flush_later(ex);
+}
+
 void exchange_on_body(fc_http_req *req, fc_buf *buf, const char *p, size_t n)
 {
     fc_exchange *ex = exchange_of(req);
@@ -178,38 +208,30 @@ void exchange_on_body(fc_http_req *req, fc_buf *buf, const char *p, size_t n)
             problem_answer(ex, PROBLEM_BODY_TOO_LARGE, "the request body is larger than a function of its route takes", NULL);
         return;
     }
-    if (ex->mirror)
-        exchange_mirror_body(ex, buf, p, n);
-    if (!ex->lease.conn || ex->deaf)
-        return; /* nobody wants what is left of the body */
-    fc_conn *to = exchange_upstream(ex);
-    if (ex->state == EX_TUNNEL) {
-        if (fc_conn_write(to, buf, p, n) < 0) {
-            exchange_cut(ex);
-            return;
-        }
-        exchange_watch(ex, ex->route->tunnel_idle_ms);
-    } else {
-        uint64_t max = ex->route->body_bytes_max;
-        if (max && req->body_in > max) {
-            if (ex->answered)
-                exchange_cut(ex);
-            else
-                problem_answer(ex, PROBLEM_BODY_TOO_LARGE, "the request body is larger than this route accepts", NULL);
-            return;
-        }
-        ex->body_sent = true;
-        if (put_body(ex, to, buf, p, n) < 0) {
-            exchange_fail(ex, PROBLEM_OVERLOADED, "out of buffers", NULL);
-            return;
-        }
-        if (ex->state == EX_AWAIT)
-            exchange_watch(ex, ex->route->between_bytes_ms);
+    if (!ex->lease.conn || ex->deaf) { /* nobody wants what is left of the body, but a copy may */
+        if (ex->mirror && ex->unpack_request)
+            exchange_mirror_leave(ex);
+        else if (ex->mirror)
+            exchange_mirror_body(ex, buf, p, n);
+        return;
     }
-    if (fc_conn_full(to))
-        flush_or_pause(ex);
-    else
-        flush_later(ex);
+    if (ex->state == EX_TUNNEL) {
+        pass_tunnel(ex, buf, p, n);
+        return;
+    }
+    uint64_t max = ex->route->body_bytes_max;
+    if (max && req->body_in > max) {
+        if (ex->answered)
+            exchange_cut(ex);
+        else
+            problem_answer(ex, PROBLEM_BODY_TOO_LARGE, "the request body is larger than this route accepts", NULL);
+        return;
+    }
+    ex->body_sent = true;
+    if (ex->unpack_request)
+        exchange_unpack_request(ex, buf, p, n);
+    else if (exchange_put_body(ex, buf, p, n) < 0)
+        exchange_fail(ex, PROBLEM_OVERLOADED, "out of buffers", NULL);
 }
 
 /* Trailers that frame, route or authenticate must not be smuggled in behind the body (RFC 9110 6.5.1). */
@@ -279,6 +301,14 @@ void exchange_on_body_end(fc_http_req *req, const char *base, const fc_http1_hea
     }
     if (ex->request_done)
         return;
+    if (ex->unpack_request)
+        exchange_unpack_request_end(ex);
+    else
+        exchange_put_body_end(ex, base, trailers);
+}
+
+void exchange_put_body_end(fc_exchange *ex, const char *base, const fc_http1_head *trailers)
+{
     ex->request_done = true;
     if (ex->collecting && !ex->hook->response) { /* trailers do not go on with a body that is made anew */
         exchange_hook_body_end(ex);

@@ -364,6 +364,8 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
             continue;
         if (tracing && exchange_trace_replaces(ex, f->id, at(req->base, f->name)))
             continue;
+        if (ex->unpack_request && exchange_code_changes(at(req->base, f->name)))
+            continue;
         if (route->request_edits)
             put_edited(&out, req->base, f, route->request_edits, &seen);
         else
@@ -383,7 +385,7 @@ int exchange_build_request(fc_exchange *ex, const fc_router_match *match)
     FC_TEXT_LIT(&out, " ");
     fc_text_put(&out, proxy->settings.name, proxy->name_len);
     FC_TEXT_LIT(&out, "\r\n");
-    if (head->framing == FC_BODY_CHUNKED) {
+    if (head->framing == FC_BODY_CHUNKED || ex->unpack_request) {
         FC_TEXT_LIT(&out, "Transfer-Encoding: chunked\r\n");
     } else if (head->has_length) {
         FC_TEXT_LIT(&out, "Content-Length: ");

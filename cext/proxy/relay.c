@@ -490,7 +490,10 @@ static void on_drain(fc_lease *lease)
     fc_exchange *ex = of(lease);
     if (ex->state == EX_AWAIT)
         exchange_watch(ex, ex->route->between_bytes_ms);
-    fc_http_resume(ex->req);
+    if (ex->unpack_request)
+        exchange_unpack_request_drained(ex);
+    else
+        fc_http_resume(ex->req);
 }
 
 static void on_sent(fc_lease *lease) { exchange_pass_fin(of(lease)); }

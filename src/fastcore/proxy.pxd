@@ -298,6 +298,7 @@ cdef extern from "fc/proxy.h" nogil:
         uint64_t least_bytes
         uint8_t gzip_level
         signed char br_quality
+        bint unpack_requests
         bint unpack
     ctypedef struct fc_mirror:
         const fc_route *route

@@ -167,6 +167,7 @@ class Coding:
     gzip: int = 5
     br: int = 4
     unpack: bool = True
+    unpack_requests: bool = False
 
 @dataclass(frozen=True)
 class Mirror:

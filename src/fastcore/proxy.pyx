@@ -143,6 +143,7 @@ CELLS = (
     ("mirrored_dropped", "Those that were not sent, or not to the end: too many, too slow, or the client gone"),
     ("compressed_answers", "Answers compressed on their way"),
     ("unpacked_answers", "Answers that came compressed and were unpacked for clients that do not take that"),
+    ("unpacked_requests", "Requests whose compressed bodies were unpacked for their targets"),
     ("hook_calls", "Calls of functions of the operator's own: routes without them never enter the interpreter"),
 )
 
@@ -202,13 +203,14 @@ class Split:
 class Coding:
     """Answers of these media types ("text/html", or "text/" for all of text) are compressed for clients that take it, unless
     they are known to be shorter than least_bytes. gzip: level, 0 without it; br: quality, -1 without it. unpack: answers that
-    come in gzip or br are decoded for clients that do not take it."""
+    come in gzip or br are decoded for clients that do not take it. unpack_requests: so are bodies of requests, for targets."""
 
     types: tuple[str, ...]
     least_bytes: int = 1024
     gzip: int = 5
     br: int = 4
     unpack: bool = True
+    unpack_requests: bool = False
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,7 @@ cdef class Proxy:
     log_sample: share of requests logged, 0..1. log_subject: the log says who asked. Further keyword arguments are the HTTP server's limits: header_bytes,
     headers, url_bytes, body_bytes, body_rate_min, requests_per_connection, connections, buffer_bytes (high watermark), and
     its timeouts in seconds: header_timeout, idle_timeout, body_timeout, write_timeout, drain_idle. http2: an Http2; None
-    speaks HTTP/1.1 only. compressions: answers that may be compressed or unpacked at one time.
+    speaks HTTP/1.1 only. compressions: bodies that may be compressed or unpacked at one time.
     """
 
     cdef fc_proxy *handle

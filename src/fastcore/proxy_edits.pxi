@@ -181,6 +181,7 @@ cdef class _Changes:
         coding.gzip_level = asked.gzip
         coding.br_quality = asked.br
         coding.unpack = asked.unpack
+        coding.unpack_requests = asked.unpack_requests
         return coding
 
     cdef const fc_cache_policy *policy(self, object asked) except? NULL:

@@ -196,7 +196,9 @@ def test_out_of_the_cache(gateway: Gateway, origin: Origin, size: int) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "close"])
-@pytest.mark.parametrize("body", [PACKED["gzip"][:-5], b"plain " * 1000, PACKED["gzip"] + b"what is this?"])
+@pytest.mark.parametrize(
+    "body", [PACKED["gzip"][:-5], b"plain " * 1000, PACKED["gzip"] + b"what is this?"], ids=["cut", "plain", "more"]
+)
 def test_what_is_not_what_it_says(gateway: Gateway, origin: Origin, framing: str, body: bytes) -> None:
     """Cut, so that nobody takes a part for the whole; and the log says whose fault it was."""
     origin.said = answer(body, *PAGE, "Content-Encoding: gzip")

@@ -121,6 +121,7 @@ typedef struct fc_coding_policy {
     uint64_t least_bytes;  /* shorter ones, where that is known, are not worth it */
     uint8_t gzip_level;    /* 0: no gzip */
     int8_t br_quality;     /* -1: no br */
+    bool unpack_requests;  /* bodies of requests in gzip or br are decoded for the target */
     bool unpack;           /* what comes in a coding the client does not take is decoded */
 } fc_coding_policy;
 
@@ -205,6 +206,7 @@ typedef enum fc_proxy_cell {
     FC_CELL_MIRRORS_DROPPED,   /* that were not sent, or not to the end: too many, too slow, or the client gone */
     FC_CELL_ENCODED,           /* answers compressed on their way */
     FC_CELL_UNPACKED,          /* and unpacked */
+    FC_CELL_UNPACKED_REQUESTS,
     FC_CELL_HOOKS,             /* calls of the operator's own functions */
     FC_CELL_COUNT
 } fc_proxy_cell;
@@ -226,7 +228,7 @@ typedef struct fc_proxy_settings {
     bool x_forwarded, forwarded; /* which fields we write (RFC 7239 for the second) */
     uint32_t hops_max;           /* answers 508 when Via names us this often */
     bool log_subject;            /* the log says who asked */
-    uint32_t coders_max;         /* answers that may be compressed or unpacked at one time; others are sent as they are */
+    uint32_t coders_max;         /* bodies that may be compressed or unpacked at one time; others are sent as they are */
     double log_sample;           /* share of requests that are logged, 0..1; failures always are */
 } fc_proxy_settings;
 
@@ -257,7 +259,7 @@ struct fc_proxy {
     uint32_t active;      /* exchanges under way */
     struct exchange_mirror *mirrors; /* copies of requests under way */
     uint32_t mirrors_len;
-    uint32_t coders;      /* answers that are compressed or unpacked now */
+    uint32_t coders;      /* bodies that are compressed or unpacked now */
     uint64_t log_second; /* the second `log_time` stands for */
     char log_time[19];
     double log_share;

@@ -1,4 +1,4 @@
-"""Settings of answers that are compressed, or unpacked, on their way."""
+"""Settings of bodies that are compressed, or unpacked, on their way."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -52,9 +52,13 @@ class Compress(Section):
 
     unpack: bool = True
     """Answers that come in gzip or br are unpacked for clients that do not take it, those that say nothing included."""
+    unpack_requests: bool = False
+    """Bodies of requests that come in gzip or br are unpacked for the target; `body_bytes` bounds what they make."""
 
     def coding(self) -> Coding | None:
-        return Coding(self.types, self.min_bytes, self.gzip, self.br, self.unpack) if self.enabled else None
+        if not self.enabled:
+            return None
+        return Coding(self.types, self.min_bytes, self.gzip, self.br, self.unpack, self.unpack_requests)
 
 
 CompressOrSwitch = Annotated[
@@ -63,5 +67,10 @@ CompressOrSwitch = Annotated[
 
 
 def check_compress(at: Path, compress: Compress | None) -> Iterator[Finding]:
-    if compress is not None and compress.enabled and not (compress.gzip or compress.unpack) and compress.br < 0:
-        yield at, "neither gzip nor br, nor unpack: write false for no compression"
+    if (
+        compress is not None
+        and compress.enabled
+        and not (compress.gzip or compress.unpack or compress.unpack_requests)
+        and compress.br < 0
+    ):
+        yield at, "neither gzip nor br, nor to unpack: write false for no compression"
