@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from apps.gateway import auth as module
 from apps.gateway.auth import AuthService
 from apps.gateway.config import load_settings
+from apps.gateway.judges import subject_bytes
 from apps.gateway.jws import Refused
 from apps.gateway.revocations import tag
 from fastcore.metrics import Metrics
@@ -115,7 +115,7 @@ def test_a_revocation_is_never_overtaken(what: dict[str, str], step: str, monkey
     elif step == "covers":
         monkeypatch.setattr(judging.revocations, "covers", followed(judging.revocations.covers, revoke))
     else:
-        judging.verified = Interrupted(judging.verified, step, revoke)  # type: ignore[assignment]
+        judging.verdicts.verified = Interrupted(judging.verified, step, revoke)  # type: ignore[assignment]
     judging._judge(0, KEY, b"key")
     assert len(line.settled) == 1  # it may have been good for the request that was under way
     assert other.verified.get(KEY) is None
@@ -147,7 +147,7 @@ def test_a_full_table_costs_memory_and_not_the_answer(monkeypatch: pytest.Monkey
         def set(self, *_: object, **__: object) -> None:
             raise TimeoutError("busy")
 
-    made.verified = Busy()  # type: ignore[assignment]
+    made.verdicts.verified = Busy()  # type: ignore[assignment]
     made._judge(0, KEY, b"key")
     assert reason(line.settled[0][1]) == "ok"
 
@@ -163,4 +163,4 @@ def test_other_memory_after_a_reload_keeps_the_table(caplog: pytest.LogCaptureFi
 def test_tags_of_a_verdict_fit() -> None:
     assert len(tag("token", "p", b"x" * 10_000)) < 64
     with pytest.raises(Refused):
-        module.subject_bytes("x" * 1000)
+        subject_bytes("x" * 1000)

@@ -1,11 +1,9 @@
 """Authentication in one worker: takes credentials the engine does not know, has them judged, remembers the verdicts.
 
 A request with a known credential never comes here. One with an unknown credential is parked in the engine; a greenlet
-takes the credential from the line, judges it, puts the verdict into the table all workers share, and resumes whoever
-waits. Only a token whose key must be fetched first gets a greenlet of its own.
-
-Order matters where a revocation and a verdict meet: a verdict's tags are stamped, then revocations are looked up, then
-it is stored; a revocation is stored first, and then invalidates the tag. Whichever comes first, the token is out.
+takes the credential from the line and has it judged, the verdict goes into the table all workers share, and whoever
+waits is resumed. Tokens are judged in a thread of their own; one whose key must be fetched first, or that an
+authorization server judges, has a greenlet of its own.
 """
 
 import hashlib
@@ -21,12 +19,13 @@ import gevent
 import gevent.event
 
 from apps.gateway import jwk
+from apps.gateway.bystander import Bystander
 from apps.gateway.certificate_judge import CertificateJudge
 from apps.gateway.config_auth import Jwt, Provider, RouteAuth
 from apps.gateway.config_model import Gateway
 from apps.gateway.introspection import Introspector
 from apps.gateway.issuer_http import fetcher
-from apps.gateway.judges import Judge, Judgement, Keys, KeysNeeded, StaticKeys, header_lines, judge_for, subject_bytes
+from apps.gateway.judges import Judge, Keys, KeysNeeded, StaticKeys, judge_for
 from apps.gateway.jwks import RemoteKeys
 from apps.gateway.jws import Refused, json_object, numeric_date, parse
 from apps.gateway.provider_keys import static_keys
@@ -35,6 +34,7 @@ from apps.gateway.revocations import MEMORY, Full, Revocations, tag, token_tag
 from apps.gateway.settings_files import said
 from apps.gateway.threads import in_thread
 from apps.gateway.turns import Turns
+from apps.gateway.verdicts import Verdict, Verdicts
 from fastcore import proxy as engine
 from fastcore.metrics import Counter, Metrics
 from fastcore.proxy import Authenticator, Credential, Proxy
@@ -67,6 +67,10 @@ class Known:
     verified: Counter
 
 
+#: A credential that waits: whose it is, its key in the tables, itself.
+Question = tuple[Known, bytes, bytes]
+
+
 class AuthService:
     """Everything of one worker. Credentials of routes come from `route`, the engine's half is `authenticator`."""
 
@@ -77,6 +81,7 @@ class AuthService:
         self.verified = _table(region, "gateway.auth.verified", memory)
         self.refused = _table(region, "gateway.auth.refused", max(memory // REFUSED_SHARE, 1 << 18), tag_slots=1)
         self.revocations = Revocations(_table(region, "gateway.auth.revoked", MEMORY, tag_slots=1, shards=1))
+        self.verdicts = Verdicts(self.verified, self.refused, self.revocations)
         self._file = RevocationFile(settings.auth.revocations) if settings.auth.revocations else None
         self._remember_revocations()
         self._numbers = itertools.count()
@@ -88,10 +93,12 @@ class AuthService:
         self._fetching = 0
         self._line = gevent.event.Event()
         self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._beside: Bystander[Question, Verdict | None] | None = None
 
     def start(self, reactor: Reactor, proxy: Proxy) -> None:
         self.authenticator = Authenticator(reactor, self.verified, self.refused, self._line.set, pending=self._pending)
         proxy.use_auth(self.authenticator)
+        self._beside = Bystander(self._verdict, self._heard)
         self._greenlet = gevent.spawn(self._run)
         self._started = True
         for known in self._providers.values():
@@ -101,6 +108,8 @@ class AuthService:
     def stop(self) -> None:
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
+        if self._beside is not None:
+            self._beside.stop()
         for known in self._providers.values():
             if known.remote:
                 known.remote.stop()
@@ -255,15 +264,37 @@ class AuthService:
     def _judge(self, number: int, key: bytes, presented: bytes) -> None:
         known = self._by_number.get(number)
         if known is None:  # it waited in line while the settings changed twice
-            self._settle_refused(key, "unavailable", 0.0)
-            return
-        if known.provider.introspection is not None:
-            gevent.spawn(self._settle, known, key, presented)  # `pending` bounds these
-            return
+            self._refuse(None, key, "unavailable")
+        elif known.provider.introspection is not None:
+            gevent.spawn(self._ask, (known, key, presented))  # `pending` bounds these
+        elif known.provider.jwt is not None and self._beside is not None:
+            self._beside.ask((known, key, presented))
+        else:
+            self._ask((known, key, presented))
+
+    def _ask(self, question: Question) -> None:
+        self._heard(question, self._verdict(question))
+
+    def _verdict(self, question: Question) -> Verdict | None:
+        """None: keys must be fetched first."""
+        known, key, presented = question
         try:
-            self._settle(known, key, presented)
+            return self.verdicts.judge(known.name, known.provider, known.scopes, known.judge, key, presented)
         except KeysNeeded:
-            self._fetch(known, key, presented)
+            return None
+
+    def _heard(self, question: Question, verdict: Verdict | None) -> None:
+        known, key, _ = question
+        if verdict is None:
+            self._fetch(*question)
+            return
+        if verdict.trouble is not None:
+            log.error("auth provider %s: judging failed", known.name, exc_info=verdict.trouble)
+        if verdict.forgotten is not None:
+            log.warning("a verdict could not be remembered: %s", verdict.forgotten)
+        if verdict.good:
+            known.verified.inc()
+        self.authenticator.settle(key, verdict.packed)
 
     def _fetch(self, known: Known, key: bytes, presented: bytes) -> None:
         remote = known.remote
@@ -281,58 +312,18 @@ class AuthService:
     def _fetch_and_judge(self, known: Known, remote: RemoteKeys, key: bytes, presented: bytes) -> None:
         try:
             remote.fetch()
-            self._settle(known, key, presented)
-        except KeysNeeded:
-            self._refuse(known, key, "unavailable" if remote.error else "unknown_key")
+            question = known, key, presented
+            verdict = self._verdict(question)
+            if verdict is None:
+                self._refuse(known, key, "unavailable" if remote.error else "unknown_key")
+            else:
+                self._heard(question, verdict)
         finally:
             self._fetching -= 1
 
-    def _settle(self, known: Known, key: bytes, presented: bytes) -> None:
-        """Raises KeysNeeded, and then nothing has happened."""
-        now = time.time()
-        try:
-            self._accept(known, key, presented, known.judge.judge(presented, now), now)
-        except Refused as refused:
-            self._refuse(known, key, refused.reason)
-        except KeysNeeded:
-            raise
-        except Exception:
-            # The credential is a stranger's: what it did to us goes to the log, it does not.
-            log.exception("auth provider %s: judging failed", known.name)
-            self._refuse(known, key, "unavailable")
-
-    def _accept(self, known: Known, key: bytes, presented: bytes, found: Judgement, now: float) -> None:
-        name, provider, scopes = known.name, known.provider, known.scopes
-        subject = subject_bytes(found.subject)
-        fields = header_lines(provider.headers, found.claims)
-        marks = [token_tag(presented)]
-        if found.jti is not None:
-            marks.append(tag("jti", name, found.jti))
-        subject_mark = tag("sub", name, found.subject)
-        stamp = self.verified.stamp([*marks, subject_mark, *([tag("key", name, found.key)] if found.key else [])])
-        if self.revocations.covers(marks, subject_mark, found.issued):
-            raise Refused("revoked")
-        verdict = engine.pack_verdict(
-            "ok",
-            expires=int(found.expires),
-            scopes=sum(1 << scopes[scope] for scope in found.scopes if scope in scopes),
-            subject=subject,
-            fields=fields,
-        )
-        seconds = min(int(found.expires) - now, provider.remember / 1000)
-        if seconds > 0:
-            _remember(self.verified, key, verdict, seconds, stamp)
-        known.verified.inc()
-        self.authenticator.settle(key, verdict)
-
-    def _refuse(self, known: Known, key: bytes, reason: str) -> None:
-        self._settle_refused(key, reason, known.provider.refused_for / 1000)
-
-    def _settle_refused(self, key: bytes, reason: str, seconds: float) -> None:
-        verdict = engine.pack_verdict(reason, expires=int(time.time() + seconds) + 1)
-        if reason != "unavailable":  # that is our trouble, and may be over at once
-            _remember(self.refused, key, verdict, seconds)
-        self.authenticator.settle(key, verdict)
+    def _refuse(self, known: Known | None, key: bytes, reason: str) -> None:
+        seconds = known.provider.refused_for / 1000 if known else 0.0
+        self.authenticator.settle(key, self.verdicts.refuse(key, reason, seconds).packed)
 
     def _judge_of(self, name: str, provider: Provider) -> tuple[Judge, RemoteKeys | None]:
         if provider.introspection is not None:
@@ -363,14 +354,6 @@ class AuthService:
 def _with(static: list[jwk.Key], found: tuple[list[jwk.Key], list[str]]) -> tuple[list[jwk.Key], list[str]]:
     keys, skipped = found
     return ([*static, *keys] if keys else []), skipped
-
-
-def _remember(table: SharedCache, key: bytes, verdict: bytes, seconds: float, stamp: bytes | None = None) -> None:
-    try:
-        table.set(key, verdict, ttl=seconds, stamp=stamp)
-    except (TimeoutError, ValueError) as error:
-        # Whoever waits hears the verdict all the same; the next one costs a verification.
-        log.warning("a verdict could not be remembered: %s", error)
 
 
 def _table(region: Region, section: str, capacity: int, **options: int) -> SharedCache:
