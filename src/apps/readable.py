@@ -3,7 +3,7 @@
 import errno
 
 from apps.exits import NO_INPUT, NO_PERMISSION, CommandError
-from apps.gateway.config import FileError
+from apps.settings_file import FileError
 
 
 def file_error(error: FileError) -> CommandError:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from apps.gateway.config import FileError, load_settings
+from apps.gateway.config import load_settings
 from apps.gateway.config_model import Gateway, Route
 from apps.settings import described
+from apps.settings_file import FileError
 from apps.units import Address
 
 SMALLEST = """\

@@ -7,10 +7,11 @@ import sys
 
 from apps.commands.common import command
 from apps.exits import CONFIG, OK, USAGE, CommandError
-from apps.gateway.config import FileError, load_settings
+from apps.gateway.config import load_settings
 from apps.gateway.config_model import Gateway
 from apps.gateway.serving import CONFIG_VARIABLE
 from apps.readable import file_error
+from apps.settings_file import FileError
 
 EXAMPLES = """\
   fastcore check -c gateway.yaml             gateway.yaml:7:21: routes[0].upstream: no upstream is called 'helo'; ...

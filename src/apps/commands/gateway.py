@@ -6,11 +6,11 @@ import os
 from apps import listening
 from apps.commands.common import add_service_flags, command, flags
 from apps.exits import CONFIG, OK, CommandError
-from apps.gateway.config import FileError
 from apps.gateway.serving import CONFIG_VARIABLE, checked, plan
 from apps.gunicorn_app import ServiceApplication
 from apps.readable import file_error
 from apps.settings import InvalidSettings
+from apps.settings_file import FileError
 
 EXAMPLES = """\
   fastcore gateway -c gateway.yaml                 listen where the file says, or on 127.0.0.1:8080

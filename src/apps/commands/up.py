@@ -9,11 +9,11 @@ from pathlib import Path
 from apps import listening, supervisor
 from apps.commands.common import add_service_flags, command, flags
 from apps.exits import CONFIG, NO_PERMISSION, CommandError
-from apps.gateway.config import FileError
 from apps.gateway.config_model import Gateway
 from apps.gateway.serving import CONFIG_VARIABLE, checked
 from apps.readable import file_error
 from apps.settings import InvalidSettings
+from apps.settings_file import FileError
 from apps.supervisor import Child
 from apps.units import Address
 

@@ -32,9 +32,9 @@ from apps.gateway.provider_keys import static_keys
 from apps.gateway.revocation_file import RevocationFile
 from apps.gateway.revocations import MEMORY, Full, Revocations, tag, token_tag
 from apps.gateway.settings_files import said
-from apps.gateway.threads import in_thread
 from apps.gateway.turns import Turns
 from apps.gateway.verdicts import Verdict, Verdicts
+from apps.threads import in_thread
 from fastcore import proxy as engine
 from fastcore.metrics import Counter, Metrics
 from fastcore.proxy import Authenticator, Credential, Proxy

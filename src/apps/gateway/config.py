@@ -5,18 +5,17 @@ if loaded.problems: for problem in loaded.problems: print(problem)      file:lin
 gateway = loaded.settings                                               apps.gateway.config_model.Gateway, frozen
 """
 
-import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
+from apps.addresses import check_addresses
+from apps.config_base import Finding, Section, listed
 from apps.gateway import config_checks as checks
 from apps.gateway import provider_keys
 from apps.gateway.config_auth import Auth, Provider
-from apps.gateway.config_base import Finding, Section, listed
 from apps.gateway.config_cache import check_cache
 from apps.gateway.config_compress import check_compress
 from apps.gateway.config_hooks import check_hooks
@@ -27,21 +26,13 @@ from apps.gateway.config_tls import Tls, check_tls
 from apps.gateway.config_tracing import check_tracing
 from apps.gateway.routing import check_table
 from apps.settings import Loaded, load
+from apps.settings_file import read_settings, read_token
 from apps.units import Address, parse_address
-from apps.yaml_source import Bounds, Path, Problem
+from apps.yaml_source import Path, Problem
 
 Kind = TypeVar("Kind", bound=Section)
 
 PREFIX = "FASTCORE_GATEWAY_"
-LONGEST_TOKEN = 4096
-
-
-class FileError(Exception):
-    """The settings file cannot be read; `errno` says why."""
-
-    def __init__(self, file: str, error: OSError):
-        super().__init__(f"{file}: {error.strerror or error}")
-        self.errno = error.errno
 
 
 def load_settings(
@@ -69,7 +60,9 @@ def load_settings(
     for path, message in _findings(loaded, os.environ if environ is None else environ):
         loaded.problems.append(loaded.problem(path, message))
     if loaded.settings and not loaded.problems:
-        loaded.settings = _with_token(loaded, loaded.settings)
+        if loaded.settings.control_token_file is not None:
+            token = read_token(loaded, loaded.settings.control_token_file)
+            loaded.settings = loaded.settings.model_copy(update={"control_token": token})
     if loaded.problems:
         loaded.settings = None
         loaded.problems.sort(key=_place)
@@ -78,18 +71,6 @@ def load_settings(
 
 def _place(problem: Problem) -> tuple[int, int]:
     return (problem.position.line, problem.position.column) if problem.position else (0, 0)
-
-
-def read_settings(file: str) -> str:
-    """The text of a settings file. Raises FileError."""
-    try:
-        with FilePath(file).open("rb") as stream:
-            # One byte over the bound is enough for the parser to say that the file is too large.
-            return stream.read(Bounds().file_bytes + 1).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise FileError(file, OSError(errno.EILSEQ, f"not UTF-8 at byte {error.start}")) from None
-    except OSError as error:
-        raise FileError(file, error) from None
 
 
 def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -101,7 +82,7 @@ def _findings(loaded: Loaded[Gateway], environ: Mapping[str, str]) -> Iterator[F
     tls = _tls(loaded)
     if control is not None:
         has_token = data.get("control_token") is not None or data.get("control_token_file") is not None
-        yield from checks.check_addresses(listen, tls.listen, control, has_token)
+        yield from check_addresses(listen, tls.listen, control, has_token)
     yield from check_tls(tls)
     if loaded.settings:
         yield from check_tracing(loaded.settings.tracing)
@@ -222,21 +203,3 @@ def _address(text: Any) -> Address | None:
         return parse_address(text.strip() if isinstance(text, str) else text)
     except ValueError:
         return None
-
-
-def _with_token(loaded: Loaded[Gateway], settings: Gateway) -> Gateway:
-    """The settings with the token's file read, so that nothing later needs the file or its permissions."""
-    if settings.control_token_file is None:
-        return settings
-    try:
-        with FilePath(settings.control_token_file).open() as stream:
-            token = stream.read(LONGEST_TOKEN + 1).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        loaded.problems.append(loaded.problem(("control_token_file",), f"{settings.control_token_file}: {reason}"))
-        return settings
-    if not token or len(token) > LONGEST_TOKEN:
-        message = f"{settings.control_token_file}: a token has 1 to {LONGEST_TOKEN} characters"
-        loaded.problems.append(loaded.problem(("control_token_file",), message))
-        return settings
-    return settings.model_copy(update={"control_token": SecretStr(token)})

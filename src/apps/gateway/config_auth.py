@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
-from apps.gateway.config_base import FieldToken, Listed, Name, Section
+from apps.config_base import FieldToken, Listed, Name, Section
 from apps.gateway.config_tls import CertificateAuth
 from apps.units import Duration, Size, Timeout, Whole, parse_address
 

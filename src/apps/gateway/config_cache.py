@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from apps.gateway.config_base import Finding, Section
+from apps.config_base import Finding, Section
 from apps.units import Duration, Size
 from apps.yaml_source import Path
 from fastcore.proxy import CachePolicy

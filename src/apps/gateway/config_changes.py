@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
-from apps.gateway.config_base import FieldToken, Finding, Listed, Section, short_for
+from apps.config_base import FieldToken, Finding, Listed, Section, short_for
 from apps.gateway.settings_files import read, said
 from apps.units import Duration, Whole
 from apps.yaml_source import Path

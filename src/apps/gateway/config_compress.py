@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from apps.gateway.config_base import Finding, Listed, Section
+from apps.config_base import Finding, Listed, Section
 from apps.units import Size, Whole
 from apps.yaml_source import Path
 from fastcore.proxy import Coding

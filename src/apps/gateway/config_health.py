@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from apps.gateway.config_base import Finding, Listed, Section
+from apps.config_base import Finding, Listed, Section
 from apps.units import Duration, Timeout, Whole
 from apps.yaml_source import Path
 from fastcore.proxy import Adaptive as EngineAdaptive

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from apps.gateway.config_base import Finding, Section
+from apps.config_base import Finding, Section
 from apps.units import Size, Timeout
 from apps.yaml_source import Path
 

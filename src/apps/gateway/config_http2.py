@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from apps.gateway.config_base import Finding, Section
+from apps.config_base import Finding, Section
 from apps.units import Size, Whole
 
 WINDOW_MAX = (1 << 31) - 1  # RFC 9113, section 6.9.1

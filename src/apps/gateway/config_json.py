@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from apps.gateway.config_base import Finding, Listed, Section
+from apps.config_base import Finding, Listed, Section
 from apps.gateway.config_hooks import BODY_MAX
 from apps.units import Size
 from apps.yaml_source import Path

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from apps.gateway.config_base import Finding, Listed, Section, field_token
+from apps.config_base import Finding, Listed, Section, field_token
 from apps.units import Duration, Whole
 from apps.yaml_source import Path
 from fastcore.limiter_quota import Quota

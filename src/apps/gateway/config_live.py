@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apps.gateway.config_base import Section
+from apps.config_base import Section
 from apps.gateway.config_model import Gateway
 
 #: What a worker puts in force while it serves. Whatever is not named here needs new workers, or a new start.

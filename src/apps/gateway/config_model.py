@@ -20,8 +20,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from apps.config_base import FieldToken, Listed, Name, Section, field_token, short_for
 from apps.gateway.config_auth import Auth, RouteAuthOrName
-from apps.gateway.config_base import FieldToken, Listed, Name, Section, field_token, short_for
 from apps.gateway.config_cache import Cache, RouteCacheOrTrue
 from apps.gateway.config_changes import (
     Cors,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from apps.gateway.config_base import Section
+from apps.config_base import Section
 from apps.units import Duration, Whole
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from apps.gateway.config_base import Section
+from apps.config_base import Section
 from apps.units import Address, SocketAddress, Timeout
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from apps.gateway.config_base import Finding, Listed, Section
+from apps.config_base import Finding, Listed, Section
 from apps.gateway.settings_files import read, said
 from apps.units import SocketAddress, Timeout, Whole, is_host_name
 from fastcore.tls import ClientContext, ServerContext

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from apps.gateway.config_base import FieldToken, Finding, Section
+from apps.config_base import FieldToken, Finding, Section
 from apps.units import Timeout
 
 LIBRARY = "opentelemetry.exporter.otlp.proto.http"

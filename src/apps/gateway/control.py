@@ -21,8 +21,8 @@ from apps.gateway.config_model import Gateway
 from apps.gateway.control_auth import AuthViews, Revoker
 from apps.gateway.control_cache import CacheViews, Store
 from apps.gateway.control_config import Configuration, ConfigViews, Fixed
-from apps.gateway.threads import in_thread
 from apps.openapi import Endpoint
+from apps.threads import in_thread
 from fastcore import __version__
 
 RESET = {

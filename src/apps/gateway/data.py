@@ -22,10 +22,10 @@ from apps.gateway.hooks import HookRunner
 from apps.gateway.limits import RouteLimits
 from apps.gateway.routing import Parts, RouteMaker, plain_routes, router_of
 from apps.gateway.statsd_push import StatsdPush
-from apps.gateway.threads import in_thread
 from apps.gateway.tls import ServerSide
 from apps.gateway.tracing import Tracer
 from apps.gateway.upstream_set import UpstreamSet
+from apps.threads import in_thread
 from fastcore.metrics import Metrics
 from fastcore.proxy import Http2, Proxy
 from fastcore.reactor import Reactor

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 
+from apps.config_base import Finding
 from apps.gateway import jwk
 from apps.gateway.config_auth import SCOPES_MAX, Auth, Introspection, Jwt, Provider, RouteAuth, TokenKey
-from apps.gateway.config_base import Finding
 from apps.gateway.jws import Refused, base64url
 from apps.gateway.settings_files import read, said
 from apps.yaml_source import Path

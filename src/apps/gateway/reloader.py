@@ -22,16 +22,16 @@ from gevent.socket import wait_read
 
 from apps.gateway.compiled import Compiled
 from apps.gateway.compiler import Compiler
-from apps.gateway.config import FileError, read_settings
 from apps.gateway.config_live import at_start_only
 from apps.gateway.config_model import Route
 from apps.gateway.data import PREFIX, DataPlane
 from apps.gateway.history import Entry, NeedsFile, Overtaken
 from apps.gateway.origin import Origin
 from apps.gateway.settings_files import place_of
-from apps.gateway.threads import in_thread
 from apps.gateway.turns import Turns
 from apps.settings import InvalidSettings
+from apps.settings_file import FileError, read_settings
+from apps.threads import in_thread
 from fastcore.filewatch import FolderWatch
 from fastcore.metrics import Metrics
 

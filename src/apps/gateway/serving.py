@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any, ClassVar
 
 from apps.gateway.compiled import Compiled, Flags, compile_text, no_turn
-from apps.gateway.config import FileError, load_settings, read_settings
+from apps.gateway.config import load_settings
 from apps.gateway.config_model import Gateway
 from apps.gateway.history import Entry, History, private_history
 from apps.gateway.origin import Origin
@@ -17,6 +17,7 @@ from apps.gateway.service import FixedConfiguration, GatewayApp
 from apps.gateway.settings_files import place_of, said
 from apps.gunicorn_app import WORKER_CLASS, Plan, log
 from apps.settings import InvalidSettings, Loaded
+from apps.settings_file import FileError, read_settings
 from apps.yaml_source import Path
 from fastcore.shm import DEFAULT_SIZE
 

@@ -5,7 +5,7 @@ import logging
 import gevent
 
 from apps.gateway.config_statsd import Statsd
-from apps.gateway.threads import in_thread
+from apps.threads import in_thread
 from fastcore.metrics import Metrics
 from fastcore.statsd import Flusher
 

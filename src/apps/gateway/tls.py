@@ -9,7 +9,7 @@ from gevent import ssl
 
 from apps.gateway.config_tls import Tls, UpstreamTls
 from apps.gateway.settings_files import place_of, said
-from apps.gateway.threads import in_thread
+from apps.threads import in_thread
 from fastcore.metrics import Gauge, Metrics
 from fastcore.sharedcache import SharedCache
 from fastcore.shm import Region

@@ -1,4 +1,4 @@
-"""What the gateway's models share, in a file of its own so that each policy can have its models in another."""
+"""What the models of all services share."""
 
 import re
 from typing import Annotated, Any
