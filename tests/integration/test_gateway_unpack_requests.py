@@ -212,6 +212,8 @@ def test_copies_are_plain_too(start_gateway: Callable[..., Gateway], make_upstre
     assert gateway.ask(post("/", gzip.compress(TEXT), "Content-Encoding: gzip")).status == 200
     eventually(lambda: shadow.got)
     assert first.got.pop().body == shadow.got.pop().body == TEXT
+    first.raw.close()
+    shadow.raw.close()
 
 
 def test_a_retry_sends_it_again_or_not_at_all(start_gateway: Callable[..., Gateway], target: Target) -> None:

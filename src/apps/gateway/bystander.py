@@ -30,6 +30,7 @@ class Bystander(Generic[Question, Answer]):
         self._answers: deque[tuple[Question, Answer]] = deque()
         self._rung = gevent.get_hub().loop.async_()
         self._rung.start(self._deliver)
+        # Not threading.Thread: under gevent's patches starting it waits for a greenlet's event that nobody sets.
         get_original("_thread", "start_new_thread")(self._run, ())
 
     def ask(self, question: Question) -> None:
