@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from apps.commands import api_key, bench, check, demo, gateway, store, up
+from apps.commands import api_key, bench, check, demo, gateway, store, tasks, up
 from apps.commands.common import EXIT_STATUSES
 from apps.exits import FAILED, CommandError
 from fastcore import __version__
@@ -15,6 +15,7 @@ first steps:
   fastcore up                            see it work: the gateway in front of a demo application
   fastcore check -c gateway.yaml         is my settings file right?
   fastcore gateway -c gateway.yaml       run it
+  fastcore tasks --data DIR              run the task queue
   fastcore store verify DIR              is a key-value store sound?
 
 Every setting is also an environment variable, as in FASTCORE_GATEWAY_WORKERS=4;
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"fastcore {__version__}")
     subparsers = made.add_subparsers(metavar="COMMAND", required=True)
-    for module in (gateway, up, check, api_key, bench, demo, store):
+    for module in (gateway, tasks, up, check, api_key, bench, demo, store):
         module.add(subparsers)
     return made
 

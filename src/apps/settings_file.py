@@ -32,18 +32,18 @@ def read_settings(file: str) -> str:
         raise FileError(file, error) from None
 
 
-def read_token(loaded: Loaded[Any], file: str) -> SecretStr | None:
-    """What stands in `control_token_file`, read once, so that nothing later needs the file or its permissions. None: it
-    cannot be used, which is among the problems then."""
+def read_token(loaded: Loaded[Any], file: str, setting: str = "control_token_file") -> SecretStr | None:
+    """What stands in the file that `setting` names, read once, so that nothing later needs it or its permissions. None:
+    it cannot be used, which is among the problems then."""
     try:
         with Path(file).open() as stream:
             token = stream.read(LONGEST_TOKEN + 1).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
-        loaded.problems.append(loaded.problem(("control_token_file",), f"{file}: {reason}"))
+        loaded.problems.append(loaded.problem((setting,), f"{file}: {reason}"))
         return None
     if not token or len(token) > LONGEST_TOKEN:
         message = f"{file}: a token has 1 to {LONGEST_TOKEN} characters"
-        loaded.problems.append(loaded.problem(("control_token_file",), message))
+        loaded.problems.append(loaded.problem((setting,), message))
         return None
     return SecretStr(token)

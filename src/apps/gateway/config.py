@@ -59,10 +59,9 @@ def load_settings(
     )
     for path, message in _findings(loaded, os.environ if environ is None else environ):
         loaded.problems.append(loaded.problem(path, message))
-    if loaded.settings and not loaded.problems:
-        if loaded.settings.control_token_file is not None:
-            token = read_token(loaded, loaded.settings.control_token_file)
-            loaded.settings = loaded.settings.model_copy(update={"control_token": token})
+    if loaded.settings and not loaded.problems and loaded.settings.control_token_file is not None:
+        token = read_token(loaded, loaded.settings.control_token_file)
+        loaded.settings = loaded.settings.model_copy(update={"control_token": token})
     if loaded.problems:
         loaded.settings = None
         loaded.problems.sort(key=_place)
