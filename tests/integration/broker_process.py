@@ -103,10 +103,14 @@ class Peer:
         self.sock = socket.create_connection(("127.0.0.1", port), SECONDS)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = self.sock.makefile("rb")
-        self.greeting = self.answer()
-        if greet:
-            told = {"v": 2, **({"wid": wid} if wid else {}), **hello}
-            assert self.ask("HELLO", told) == "OK"
+        try:
+            self.greeting = self.answer()
+            if greet:
+                told = {"v": 2, **({"wid": wid} if wid else {}), **hello}
+                assert self.ask("HELLO", told) == "OK"
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, verb: str, argument: Any = None) -> None:
         text = argument if isinstance(argument, str) else "" if argument is None else json.dumps(argument)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from apps.addresses import check_addresses
 from apps.config_base import Finding, Listed, Section
@@ -19,10 +19,16 @@ CONFIG_VARIABLE = "FASTCORE_TASKS_CONFIG"
 Flags = Mapping[Path, tuple[str, Any]]
 
 
+def _longer_than_a_fetch(milliseconds: int) -> int:
+    if milliseconds < 3000:
+        raise ValueError("a FETCH that waits takes 2 s: write 3s or more")
+    return milliseconds
+
+
 class Timeouts(Section):
     hello: Timeout = 5_000
     """From connecting to HELLO."""
-    worker: Timeout = 60_000
+    worker: Annotated[Timeout, AfterValidator(_longer_than_a_fetch)] = 60_000
     """A worker of which nothing is heard for so long is taken for dead, and its jobs wait again. Faktory's clients beat
     every 15 s; a HELLO may name a shorter time."""
     drain: Timeout = 10_000

@@ -16,7 +16,7 @@ from fastcore import __version__
 if TYPE_CHECKING:
     from apps.tasks.data.server import Peer, TaskServer
 
-TIMEOUT_LEAST = 1.0  # seconds a worker may be silent
+TIMEOUT_LEAST = 3.0  # seconds a worker may be silent: a FETCH that waits takes 2 of them
 
 
 @dataclass(frozen=True)
