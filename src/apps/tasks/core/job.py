@@ -1,7 +1,9 @@
 """A job: what its producer said of it, read strictly, and what the broker keeps."""
 
+import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +24,11 @@ POLICY_AT, FAILURE_AT = 11, 14  # among the members of a stored job
 TIME_MAX = 253_402_300_799_999  # ms: the end of the year 9999, which RFC 3339 can say; the index could hold more
 
 ERRTYPE_MAX, MESSAGE_MAX, BACKTRACE_MAX = 100, 1000, 50
+
+_NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+# Made once: json.dumps with options makes one each time.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_ASCII_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 #: Ours to say; what a producer wrote there is replaced.
 OURS = ("created_at", "enqueued_at", "failure", "state")
@@ -244,24 +251,29 @@ def likeness(jobtype: str, queue: str, args: list[Any]) -> bytes:
 def text_of(ms: int) -> str:
     """RFC 3339 in UTC, to the millisecond."""
     seconds, rest = divmod(ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@functools.lru_cache(maxsize=256)  # of jobs that come and go now, nearly all times are in the same few seconds
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _json(value: Any) -> bytes:
     try:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(value)
     except ValueError:  # 1e999
         raise BadJob("a number is greater than a double can be") from None
     try:
         return text.encode()
     except UnicodeEncodeError:  # lone surrogates, which JSON can only say by escapes
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _ASCII_ENCODER.encode(value).encode()
 
 
 def _name(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value or len(value.encode("utf-8", "surrogatepass")) > NAME_MAX:
         raise BadJob(f"{name} must be a string of 1 to {NAME_MAX} bytes")
-    if any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in value):
+    if _NOT_IN_NAMES.search(value):
         raise BadJob(f"{name} must not have control characters or lone surrogates")
     return value
 
