@@ -215,6 +215,30 @@ def test_time_to_work_is_over(bench: Bench) -> None:
     assert job.failure is not None and job.failure.errtype == "ReservationExpired"
 
 
+def test_an_earlier_lease_does_not_end_a_later_one(bench: Bench) -> None:
+    bench.push("a", reserve_for=60, custom={"backoff": {"kind": "fixed", "delay": 0}})
+    bench.taken()
+    bench.fail("a")
+    bench.now += 30 * S
+    bench.broker.beat(bench.worker, bench.now)
+    assert bench.taken() == "a"
+    bench.later(30)
+    assert bench.counts() == {"leased": 1}
+    bench.broker.beat(bench.worker, bench.now)
+    bench.later(30)
+    assert bench.counts() == {"ready": 1}
+
+
+def test_a_failed_job_that_is_asked_for_again_is_no_retry_any_more(bench: Bench) -> None:
+    bench.push("a")
+    bench.taken()
+    bench.fail("a")
+    [job] = bench.broker.retrying()
+    bench.broker.requeue(job, bench.now)
+    assert bench.counts() == {"ready": 1}
+    assert list(bench.broker.retrying()) == []
+
+
 def test_a_job_that_kills_its_workers_is_dead_with_evidence() -> None:
     bench = Bench(crashes_max=3)
     bench.push("poison")
@@ -290,6 +314,10 @@ def test_pause_outlives_a_restart(bench: Bench) -> None:
     assert bench.fetch() is None
     bench.restart()
     assert bench.fetch() is None and bench.broker.paused() == {"default", "empty"}
+    bench.push("x", queue="empty")
+    assert bench.fetch("empty") is None
+    bench.broker.remove_queues(["empty"])
+    bench.broker.tick(bench.now)
     bench.push("x", queue="empty")
     assert bench.fetch("empty") is None
     bench.broker.pause(["*"], False)

@@ -326,8 +326,6 @@ class Broker:
     def _wait(self, job: Job, now: int) -> None:
         """It is in the index."""
         self.index.add(job.jid, job.queue, job.priority, job.run_at)
-        if job.queue in self._paused:
-            self.index.pause(job.queue)  # a queue that had no job is new to the index
         if job.failures and job.run_at > now:
             self.retries.add(job.jid, RETRIES_QUEUE, 0, job.run_at)
         self.woken.add(job.queue)
