@@ -173,7 +173,7 @@ class TestProbe:
 
 
 def test_what_up_says_to_try() -> None:
-    text = up.greeting(Gateway(), with_demo=True)
+    text = up.greeting(Gateway(), up.TASKS, up.TASKS_CONTROL, with_demo=True)
     assert "curl -i http://127.0.0.1:8080/" in text
     assert "http://127.0.0.1:8081" in text
     assert up.url(Address("0.0.0.0", 80)) == "http://127.0.0.1:80"

@@ -18,9 +18,10 @@ from apps.supervisor import Child
 from apps.units import Address
 
 DEMO = Address("127.0.0.1", 9100)
+TASKS, TASKS_CONTROL = Address("127.0.0.1", 7419), Address("127.0.0.1", 7420)
 START_SECONDS = 30.0
 EXAMPLES = """\
-  fastcore up                        the gateway in front of a demo application, on 127.0.0.1:8080
+  fastcore up                        the gateway in front of a demo application, and the task queue
   fastcore up --listen :8000         the same for the whole network
   fastcore up -c gateway.yaml        your settings instead, without the demo application"""
 
@@ -47,11 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error), CONFIG) from None
     assert settings is not None
     listening.probe((*settings.listen, settings.control))
+    queue, queue_control = _free_address(TASKS), _free_address(TASKS_CONTROL)
+    words = ("--data", str(Path(arguments.var) / "tasks"), "--listen", str(queue), "--control", str(queue_control))
+    children.append(Child("the task queue", _fastcore("tasks", *words), [queue, queue_control]))
     gateway = _fastcore("gateway", "-c", config, *_passed_on(arguments))
     children.append(Child("the gateway", gateway, [*settings.listen, settings.control]))
     return supervisor.run(
         children,
-        started=lambda: print(greeting(settings, with_demo=len(children) > 1), flush=True),
+        started=lambda: print(greeting(settings, queue, queue_control, with_demo=len(children) > 2), flush=True),
         start_seconds=START_SECONDS,
         stop_seconds=settings.timeouts.drain / 1000 + 5,
     )
@@ -96,18 +100,20 @@ def _write_config(path: Path, demo: Address) -> str:
     return str(path)
 
 
-def greeting(settings: Gateway, with_demo: bool) -> str:
+def greeting(settings: Gateway, queue: Address, queue_control: Address, with_demo: bool) -> str:
     """What is running where, and what to type."""
     front = next((url(address) for address in settings.listen if not address.path), "")
     control = url(settings.control)
     lines = ["", "fastcore is up.", ""]
     lines += [f"  gateway        {url(address) or address}" for address in settings.listen]
-    lines += [f"  control plane  {control or settings.control}   status page, /metrics, /readyz, /config", ""]
+    lines += [f"  control plane  {control or settings.control}   status page, /metrics, /readyz, /config"]
+    lines += [f"  task queue     {queue}   Faktory's protocol", f"  its control    {url(queue_control)}", ""]
     tries = []
     if front and with_demo:
         tries += [f"curl -i {front}/", f"curl {front}/echo?hello=world", f"curl -s {front}/bytes/1000000 | wc -c"]
     if control:
         tries += [f"curl {control}/readyz", f"curl {control}/metrics"]
+    tries.append(f"curl {url(queue_control)}/queues")
     if front:
         tries.append(f"fastcore bench {front}/")
     return "\n".join([*lines, "Try:", *(f"  {line}" for line in tries), "", "Ctrl-C stops everything."])
