@@ -65,6 +65,13 @@ def test_a_fetch_waits_for_a_job_and_no_longer_than_two_seconds(broker: BrokerPr
         assert second.answer() is None
         producer.push("b", queue="q", at=text_of(int(time.time() * 1000) + 300))
         assert second.fetch("q") is not None
+        # A queue that is paused with a job in it does not hide when another's is due.
+        producer.push("held", queue="paused")
+        assert producer.ask("QUEUE", "PAUSE paused") == "OK"
+        producer.push("c", queue="q", at=text_of(int(time.time() * 1000) + 300))
+        before = time.monotonic()
+        assert second.fetch("paused", "q") is not None
+        assert time.monotonic() - before < 1.5
 
 
 def test_pipelined_requests_are_answered_in_order(broker: BrokerProcess) -> None:

@@ -64,8 +64,6 @@ class Broker:
         self.dead = 0
         self.pushed = self.acked = self.failed = self.lost = 0
         """Since the start."""
-        self.woken: set[str] = set()
-        """Queues in which there is more to take than before; who parks requests empties it."""
         self._paused: set[str] = set()
         self._reservations: list[tuple[int, str, int]] = []
         self._jobs_max = jobs_max  # waiting or leased: what is leased must have a place to come back to
@@ -183,7 +181,6 @@ class Broker:
             else:
                 self._paused.discard(queue)
                 self.index.resume(queue)
-                self.woken.add(queue)
 
     def remove_queues(self, queues: Iterable[str]) -> None:
         """And the jobs that wait in them."""
@@ -321,14 +318,12 @@ class Broker:
                 heapq.heappush(self._reservations, (job.reserved_until, job.jid, job.token))
             else:
                 self._wait(job, now)
-        self.woken.clear()
 
     def _wait(self, job: Job, now: int) -> None:
         """It is in the index."""
         self.index.add(job.jid, job.queue, job.priority, job.run_at)
         if job.failures and job.run_at > now:
             self.retries.add(job.jid, RETRIES_QUEUE, 0, job.run_at)
-        self.woken.add(job.queue)
 
     def _load(self, jid: str) -> Job | None:
         packed = self.store.get("jobs", jid.encode())

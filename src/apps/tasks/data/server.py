@@ -63,12 +63,14 @@ class Peer(Protocol):
         connection.write(wire.simple("HI " + wire.to_json(greeting).decode()))
 
     def data_received(self, data: bytes) -> None:
+        if self.ended:
+            return
         try:
             lines = self._lines.feed(data)
         except LineTooLong as problem:
             self._service.refuse(self, str(problem))
             return
-        if lines and not self.ended:
+        if lines:
             self.requests.extend(lines)
             self.waiting += len(lines)
             if self.waiting > WAITING_MAX and self.connection is not None:
@@ -153,7 +155,8 @@ class TaskServer:
             server.stop_accepting()
 
     def stop(self) -> None:
-        """Answers that wait for the disk are sent; then connections are closed, and what workers hold waits again."""
+        """Answers that wait for the disk are sent; then connections are closed. What workers hold stays theirs, if they
+        come back in time."""
         self._stopping = True
         self._work.set()
         self._answers.set()
@@ -208,10 +211,10 @@ class TaskServer:
             return None
         now = self.clock()
         times: list[float | None] = [self.broker.next_at(), *(parked.until for parked in self._parked)]
-        queues = sorted({queue for parked in self._parked for queue in parked.queues})
-        if queues:
-            due = self.broker.index.next_run_at(queues)
-            times.append(due if due is None or due > now else None)
+        for queue in {queue for parked in self._parked for queue in parked.queues}:
+            due = self.broker.index.next_run_at(queue)
+            if due is not None and due > now:  # what is due and was not taken is paused
+                times.append(due)
         nearest = min((time for time in times if time is not None), default=None)
         return None if nearest is None else max(0.0, (nearest - now) / 1000)
 
@@ -266,9 +269,11 @@ class TaskServer:
 
     def _serve_parked(self, now: int) -> None:
         """Who has waited for longest is first."""
-        self.broker.woken.clear()
+        queues = {queue for parked in self._parked for queue in parked.queues}
+        due = set() if self.failed else {queue for queue in queues if self.broker.index.depth(queue, now).ready}
         for parked in list(self._parked):
-            found = None if self.failed else self.broker.fetch(parked.worker, parked.queues, now)
+            there_may_be = not due.isdisjoint(parked.queues)
+            found = self.broker.fetch(parked.worker, parked.queues, now) if there_may_be else None
             if found is None and parked.until > now and not self.failed and not parked.worker.quiet:
                 continue
             del self._parked[parked]
