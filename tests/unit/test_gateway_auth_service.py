@@ -11,7 +11,7 @@ import pytest
 
 from apps.gateway.auth import AuthService
 from apps.gateway.config import load_settings
-from apps.gateway.judges import subject_bytes
+from apps.gateway.judges import KeysNeeded, subject_bytes
 from apps.gateway.jws import Refused
 from apps.gateway.revocations import tag
 from fastcore.metrics import Metrics
@@ -136,6 +136,34 @@ def test_a_judge_that_fails_settles_all_the_same(
     made._judge(0, KEY, b"key")
     assert reason(line.settled[0][1]) == "unavailable" and made.refused.get(KEY) is None
     assert "judging failed" in caplog.text and "b'key'" not in caplog.text
+
+
+@pytest.mark.parametrize(("came", "said"), [(True, "ok"), (False, "unknown_key")])
+def test_keys_that_come_while_a_token_is_judged(came: bool, said: str) -> None:
+    """The thread found none; when the hub hears of it the fetch is over, and the next is not due."""
+    made, line = service()
+    known = made._by_number[0]
+    judge = known.judge
+
+    class Fetched:
+        error = ""
+
+        def would_fetch(self) -> bool:
+            return False
+
+    class Keyless:
+        def judge(self, *_: object) -> None:
+            raise KeysNeeded
+
+    known.remote = Fetched()  # type: ignore[assignment]
+    known.judge = Keyless()  # type: ignore[assignment]
+    question = (known, KEY, b"key")
+    verdict = made._verdict(question)
+    assert verdict is None
+    if came:
+        known.judge = judge
+    made._heard(question, verdict)
+    assert [reason(verdict) for _, verdict in line.settled] == [said]
 
 
 def test_a_full_table_costs_memory_and_not_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:

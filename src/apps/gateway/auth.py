@@ -301,7 +301,12 @@ class AuthService:
         if remote is None:
             self._refuse(known, key, "unknown_key")
         elif not remote.would_fetch():
-            self._refuse(known, key, "unavailable" if remote.error else "unknown_key")
+            # They may have come since the thread looked.
+            verdict = self._verdict((known, key, presented))
+            if verdict is None:
+                self._refuse(known, key, "unavailable" if remote.error else "unknown_key")
+            else:
+                self._heard((known, key, presented), verdict)
         elif self._fetching * 4 > self._pending:
             # Tokens that name made-up keys must not take all places while an issuer hangs.
             self._refuse(known, key, "unavailable")
