@@ -26,6 +26,8 @@ class BrokerProcess:
             f"listen: ['127.0.0.1:{self.port}']\ncontrol: '127.0.0.1:{self.control}'\ndata: {data}\n{settings}"
         )
         self.log: list[str] = []
+        self.up = threading.Event()
+        """Set while it is not being killed or started."""
         self.start()
 
     def start(self) -> None:
@@ -43,6 +45,7 @@ class BrokerProcess:
         except BaseException:
             self.kill()
             raise AssertionError("the broker did not start:\n" + "".join(self.log)) from None
+        self.up.set()
 
     def _read(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
@@ -78,6 +81,7 @@ class BrokerProcess:
 
     def kill(self) -> None:
         """Everything of it, as a power cut would (but for the kernel)."""
+        self.up.clear()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(SECONDS)

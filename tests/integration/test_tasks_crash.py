@@ -17,6 +17,7 @@ from servers import eventually
 
 SECONDS = float(os.environ.get("FASTCORE_SOAK_SECONDS", "6"))
 WORKER_SECONDS = 3
+STARTED_WITHIN = 20.0
 GONE = (OSError, EOFError)
 
 
@@ -84,7 +85,7 @@ class Clients:
             try:
                 return Peer(self._broker.port, wid)
             except GONE:
-                time.sleep(0.01)  # the broker is being started
+                self._broker.up.wait(STARTED_WITHIN)
         return None
 
     def _produce(self, number: int) -> None:
@@ -168,6 +169,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, seed: int) -> None:
     finally:
         clients.producing.clear()
         clients.working.clear()
+        broker.up.set()  # nobody waits for it any more
         for thread in clients.threads:
             thread.join()
         broker.stop()

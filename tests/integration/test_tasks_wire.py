@@ -206,6 +206,8 @@ def test_beats_tell_workers_what_to_do(broker: BrokerProcess) -> None:
         assert peer.ask("BEAT", {"wid": "w", "rss_kb": 77}) == "OK"
         [told] = [worker for worker in broker.get("/workers") if worker["wid"] == "w"]
         assert (told["pid"], told["hostname"], told["labels"], told["rss_kb"]) == (5, "h", ["x"], 77)
+        with pytest.raises(OSError, match="at most 1000 queues"):
+            peer.fetch(*(f"q{n}" for n in range(1001)))
         assert json.loads(peer.ask("BEAT", {"wid": "w", "current_state": "quiet"})) == {"state": "quiet"}
         peer.push("a")
         assert peer.fetch() is None

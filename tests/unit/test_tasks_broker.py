@@ -194,6 +194,16 @@ def test_a_worker_that_is_silent_is_dead_and_what_it_says_later_is_stale(bench: 
     assert bench.counts() == {}
 
 
+def test_a_worker_on_two_connections_that_was_thought_dead(bench: Bench) -> None:
+    old = bench.join("other")
+    bench.later(60)
+    new = bench.broker.hello("other", {}, bench.now)
+    bench.push("a")
+    assert bench.taken(worker=old) == "a"  # its first connection was open all the time
+    bench.broker.left(new, bench.now)
+    assert bench.taken(worker=bench.join("w2")) == "a"
+
+
 def test_a_worker_may_name_a_shorter_time() -> None:
     bench = Bench()
     quick = bench.broker.hello("quick", {}, bench.now, 5 * S)

@@ -16,7 +16,6 @@ from typing import Any
 
 from apps.tasks.core.job import (
     TIME_MAX,
-    BadJob,
     Body,
     Failure,
     Job,
@@ -110,9 +109,9 @@ class Broker:
 
     def fetch(self, worker: Worker, queues: list[str], now: int) -> bytes | None:
         """A job for it, as JSON; None: there is none to be had now."""
+        worker = self.workers.known(worker)
         worker.seen = now
-        worker.queues.update(queues)
-        self.workers.by_wid.setdefault(worker.wid, worker)  # it was thought dead, and is not
+        worker.fetches_from(queues)
         while not worker.quiet and (taken := self.index.claim(queues, now, 1, "strict")):
             jid = str(taken[0].id)
             try:
@@ -490,6 +489,3 @@ class Broker:
     def _first(self, space: str, n: int) -> list[tuple[bytes, bytes]]:
         rows = self.store.scan(space)
         return [row for _, row in zip(range(n), rows, strict=False)]
-
-
-__all__ = ["BadJob", "Broker", "Refused"]

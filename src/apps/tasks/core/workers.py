@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+QUEUES_MAX = 1000  # that a FETCH may name, and that are remembered of a worker
+
 
 @dataclass(slots=True)
 class Worker:
@@ -20,6 +22,11 @@ class Worker:
     state: str = ""
     """What it is to do: nothing, quiet, terminate."""
     rss_kb: int = 0
+
+    def fetches_from(self, queues: list[str]) -> None:
+        self.queues.update(queues)
+        if len(self.queues) > QUEUES_MAX:
+            self.queues = set(queues)
 
     @property
     def dies(self) -> int:
@@ -42,6 +49,10 @@ class Workers:
         worker.timeout, worker.hello, worker.seen = timeout, hello, now
         worker.connections += 1
         return worker
+
+    def known(self, worker: Worker) -> Worker:
+        """The one of this wid: it may have been thought dead, or have said HELLO again since on another connection."""
+        return self.by_wid.setdefault(worker.wid, worker)
 
     def recovered(self, wid: str, timeout: int, now: int) -> Worker:
         """One that held a lease when the broker stopped: it may come back."""

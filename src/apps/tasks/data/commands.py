@@ -1,6 +1,6 @@
 """Each verb of Faktory's protocol: what it does with the broker, and its answer."""
 
-import re
+import fnmatch
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from apps.tasks.core.broker import Broker, Refused
 from apps.tasks.core.job import BadJob, Failure, Job
-from apps.tasks.core.workers import Worker
+from apps.tasks.core.workers import QUEUES_MAX
 from apps.tasks.data import wire
 from apps.tasks.data.wire import BadRequest
 from fastcore import __version__
@@ -105,6 +105,8 @@ class Commands:
             queues = list(dict.fromkeys(rest.decode().split())) or ["default"]
         except UnicodeDecodeError:
             raise BadRequest("queue names are UTF-8") from None
+        if len(queues) > QUEUES_MAX:
+            raise BadRequest(f"FETCH takes at most {QUEUES_MAX} queues")
         found = self._broker.fetch(peer.worker, queues, now)
         if found is None and not peer.worker.quiet:
             return Later(queues)
@@ -222,23 +224,15 @@ def _filter(told: Any, body: Callable[[Job], bytes]) -> Callable[[Job], bool]:
         return lambda job: True
     if not isinstance(told, dict):
         raise BadRequest("filter must be an object")
-    jids, jobtype, pattern = told.get("jids"), told.get("jobtype"), told.get("regexp")
+    jids, jobtype, glob = told.get("jids"), told.get("jobtype"), told.get("regexp")  # Faktory's "regexp" is Redis' glob
     if jids is not None and not isinstance(jids, list):
         raise BadRequest("filter.jids must be an array")
-    try:
-        # Faktory's are Redis globs: * and ? over the job's JSON
-        regexp = re.compile(".*".join(map(re.escape, str(pattern).split("*"))), re.DOTALL) if pattern else None
-    except re.error as problem:
-        raise BadRequest(f"filter.regexp: {problem}") from None
 
     def chosen(job: Job) -> bool:
         return (
             (jids is None or job.jid in jids)
             and (jobtype is None or job.jobtype == jobtype)
-            and (regexp is None or regexp.fullmatch(body(job).decode("utf-8", "replace")) is not None)
+            and (not glob or fnmatch.fnmatchcase(body(job).decode("utf-8", "replace"), str(glob)))
         )
 
     return chosen
-
-
-__all__ = ["Commands", "Later", "Worker"]

@@ -24,7 +24,7 @@ from apps.tasks.data import wire
 from apps.tasks.data.commands import Commands, Later
 from apps.tasks.data.wire import BadRequest, Lines, LineTooLong
 from apps.tasks.store import StoreFailed
-from fastcore.reactor import Connection, Protocol, Reactor, Server
+from fastcore.reactor import Connection, Protocol, Reactor, Server, WriteState
 
 log = logging.getLogger("fastcore.tasks")
 
@@ -91,7 +91,7 @@ class Peer(Protocol):
         if self.connection is None or self.connection.closed:
             return
         self.waiting -= 1
-        self._full = self.connection.write(data).name == "FULL"
+        self._full = self.connection.write(data) is WriteState.FULL
         self._go_on()
 
     def close(self) -> None:
