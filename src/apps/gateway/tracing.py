@@ -18,7 +18,7 @@ from fastcore.spans import SpanQueue
 log = logging.getLogger("fastcore.gateway")
 
 LEAD_SECONDS = 1.0  # between looks whether this worker leads
-FLUSH_SECONDS = 3.0
+FLUSH_SECONDS = 10.0  # of a worker's end: an exporter that is only just starting takes seconds on a busy machine
 AGAIN_SECONDS = 10.0  # before an exporter that ended by itself is started anew
 
 
@@ -46,9 +46,11 @@ class Tracer:
         if self._greenlet is None:
             return
         self._greenlet.kill()
-        if self._process is not None and self._process.poll() is None:
-            self._process.stdin.close()
-            with contextlib.suppress(TimeoutError), gevent.Timeout(FLUSH_SECONDS, TimeoutError()):
+        with contextlib.suppress(TimeoutError, OSError), gevent.Timeout(FLUSH_SECONDS, TimeoutError()):
+            if self._process is None and self._metrics.leads():
+                self._start()  # over before the first look of LEAD_SECONDS: what was queued until then has nobody else
+            if self._process is not None and self._process.poll() is None:
+                self._process.stdin.close()
                 self._hear()
 
     def _look_after(self) -> None:
@@ -65,6 +67,10 @@ class Tracer:
 
     def _run(self) -> object:
         """One exporter, from its start to its end."""
+        self._start()
+        return self._hear()
+
+    def _start(self) -> None:
         settings = self._settings
         given = {
             "region": self._region.fd,
@@ -82,7 +88,6 @@ class Tracer:
         )
         self._process.stdin.write(json.dumps(given).encode() + b"\n")
         self._process.stdin.flush()
-        return self._hear()
 
     def _hear(self) -> object:
         """What the exporter says, until it ends."""
