@@ -4,6 +4,8 @@ is away."""
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -269,6 +271,12 @@ def test_what_is_left_is_sent_at_the_end(
     gateway.stop()
     for number in range(20):
         collector.pair(f"/last/{number}")
+
+
+def test_an_exporter_without_settings_ends() -> None:
+    """Its worker was stopped or killed between starting it and telling it: it must not look for a line for ever."""
+    program = [sys.executable, "-m", "apps.gateway.span_exporter"]
+    assert subprocess.run(program, input=b'{"region":', timeout=SECONDS).returncode == 0
 
 
 def test_the_exporter_follows_the_lead(

@@ -96,17 +96,22 @@ def _present(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line() -> bytes:
-    """The first line of input, and not a byte more: what follows is waited for without a buffer in between."""
+    """The first line of input, and not a byte more: what follows is waited for without a buffer in between. Empty when
+    the input ends before the line does."""
     line = b""
     while not line.endswith(b"\n"):
-        line += os.read(0, 1)
+        if not (byte := os.read(0, 1)):
+            return b""
+        line += byte
     return line
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the workers tell us when it is over
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s spans: %(message)s")
-    settings = json.loads(_line())
+    if not (line := _line()):
+        return  # the worker was stopped or killed before it said what to do
+    settings = json.loads(line)
     queue = SpanQueue(Region.attach(settings["region"]))
     exporter = OTLPSpanExporter(endpoint=settings["export"], headers=settings["headers"], timeout=settings["timeout"])
     resource = Resource.create({"service.name": settings["service_name"], "service.version": __version__})

@@ -46,12 +46,15 @@ class Tracer:
         if self._greenlet is None:
             return
         self._greenlet.kill()
-        with contextlib.suppress(TimeoutError, OSError), gevent.Timeout(FLUSH_SECONDS, TimeoutError()):
-            if self._process is None and self._metrics.leads():
-                self._start()  # over before the first look of LEAD_SECONDS: what was queued until then has nobody else
-            if self._process is not None and self._process.poll() is None:
-                self._process.stdin.close()
-                self._hear()
+        try:
+            with contextlib.suppress(TimeoutError), gevent.Timeout(FLUSH_SECONDS, TimeoutError()):
+                if self._process is None and self._metrics.leads():
+                    self._start()  # stopped before the first was: what is queued has nobody else
+                if self._process is not None and self._process.poll() is None:
+                    self._process.stdin.close()
+                    self._hear()
+        except OSError as error:
+            log.error("tracing: the exporter could not be told to send what is left (%s)", error)
 
     def _look_after(self) -> None:
         while True:
@@ -71,6 +74,7 @@ class Tracer:
         return self._hear()
 
     def _start(self) -> None:
+        """`_process` is one that knows its settings: `stop` may end this at any point, and start another then."""
         settings = self._settings
         given = {
             "region": self._region.fd,
@@ -80,14 +84,15 @@ class Tracer:
             "every": settings.export_every / 1000,
             "service_name": settings.service_name,
         }
-        self._process = subprocess.Popen(
+        process: Any = subprocess.Popen(
             [sys.executable, "-m", "apps.gateway.span_exporter"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[self._region.fd],
         )
-        self._process.stdin.write(json.dumps(given).encode() + b"\n")
-        self._process.stdin.flush()
+        process.stdin.write(json.dumps(given).encode() + b"\n")
+        process.stdin.flush()
+        self._process = process
 
     def _hear(self) -> object:
         """What the exporter says, until it ends."""
